@@ -1,0 +1,250 @@
+"""What stages hand to each other: captures, candidates, receipts, and the requests that start a stage.
+
+The folder layouts that these files head are described in docs/reference/formats.md.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from paritygate.api.base import API_VERSION, Digest, Model
+from paritygate.api.report import Environment, EvidenceSummary, Finding, Signature
+from paritygate.api.spec import (
+    Equivalence,
+    InputTensor,
+    OutputTensor,
+    Source,
+    SourceFormat,
+    Target,
+    Task,
+    Validation,
+)
+
+
+class StageName(StrEnum):
+    """Units of work with input digests and an output artefact, in order."""
+
+    ASSESS = "Assess"
+    CAPTURE = "Capture"
+    CONVERT = "Convert"
+    VALIDATE = "Validate"
+
+
+class Assessment(Model):
+    """What is known about a source model without loading it. `assessment.json`."""
+
+    api_version: Literal["paritygate.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Assessment"] = "Assessment"
+    format: SourceFormat
+    framework: str
+    """Distribution name, such as 'scikit-learn'."""
+    framework_version: str | None = None
+    """As recorded in the file; None = the file does not say."""
+    packages: dict[str, str] = {}
+    """Versions of further packages that the file records."""
+    digest: Digest
+    size: int
+    """Bytes of the file, or of the folder's files."""
+    signature: Signature | None = None
+    """None = only known once the model is loaded."""
+    parameters: int | None = None
+    """Learned numbers, where they can be counted without loading."""
+    estimators: tuple[str, ...] = ()
+    """Classes of the model's parts, outermost first, such as 'sklearn.pipeline.Pipeline'."""
+    imports: tuple[str, ...] = ()
+    """What a pickle imports, as 'module.name'; empty for formats that import nothing."""
+    custom_code: tuple[str, ...] = ()
+    """The part of `imports` that belongs to no known package."""
+    hardware: tuple[str, ...] = ()
+    """Needs such as 'cuda', as the file records them."""
+    findings: tuple[Finding, ...] = ()
+
+
+class Noise(Model):
+    """How far the source is from itself over fixed repeats, for one output."""
+
+    output: str
+    floor: float
+    """99.9th percentile of the absolute difference between repeats, in the output's unit."""
+    rows: int
+    """Rows that were repeated."""
+    stochastic: bool = False
+    """Whether the same call, repeated without any change, gave another answer."""
+
+
+class Probe(Model):
+    """One probe row: what it tries and how the source took it."""
+
+    description: str
+    """Such as 'NaN in age'."""
+    kind: str
+    """nan, inf, zero, extreme, threshold, unseen-category or empty-batch."""
+    inside_domain: bool
+    """Whether every value lies in the range, and among the categories, of the dataset's rows. Only these block."""
+    refused: str | None = None
+    """The source's error, in one line; None = it answered."""
+
+
+class CaptureManifest(Model):
+    """Head of a capture folder: what the source answered, in its own environment. `capture.json`."""
+
+    api_version: Literal["paritygate.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Capture"] = "Capture"
+    format: SourceFormat
+    framework: str
+    framework_version: str
+    source: Digest
+    dataset: Digest
+    rows: int
+    columns: tuple[str, ...]
+    """Names of the dataset's columns that the model takes, in the order in which it takes them."""
+    task: Task
+    signature: Signature
+    """On the wire: what a candidate must offer."""
+    source_datatypes: dict[str, str]
+    """Output name → numpy dtype of the source's own answers, such as 'float64'."""
+    cast_exact: bool
+    """Whether every input value survived the cast to the wire's datatype; if so there is no `cast.npz`."""
+    environment: Environment
+    noise: tuple[Noise, ...]
+    probes: tuple[Probe, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+class InputGuard(Model):
+    """What the server refuses before the candidate sees it, because the source refuses it too."""
+
+    input: str
+    reject_nan: bool = False
+    reject_infinite: bool = False
+    allowed: tuple[str, ...] | None = None
+    """BYTES inputs: the only values taken; None = any."""
+
+
+class CandidateManifest(Model):
+    """Head of a candidate folder. `candidate.json` beside `model.onnx`."""
+
+    api_version: Literal["paritygate.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Candidate"] = "Candidate"
+    name: str
+    model_name: str
+    """Name under which the server offers it."""
+    signature: Signature
+    opset: int
+    ir_version: int
+    size: int
+    """Bytes of the model with its external data."""
+    guards: tuple[InputGuard, ...] = ()
+    converter: dict[str, str] = {}
+    """Distribution name → version of what converted it; empty for a brought candidate."""
+    findings: tuple[Finding, ...] = ()
+
+
+class Receipt(Model):
+    """Proof that a stage finished: its digest and what it made. Written last, so what it names is complete."""
+
+    api_version: Literal["paritygate.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Receipt"] = "Receipt"
+    stage: StageName
+    digest: Digest
+    """The stage digest: recipe version, input digests and the part of the spec that changes the output."""
+    output: Digest
+    """Of the artefact folder."""
+    summary: EvidenceSummary | None = None
+    """Of a Validate stage."""
+
+
+class FailureClass(StrEnum):
+    """Who can do something about a failure."""
+
+    INFRASTRUCTURE = "Infrastructure"
+    """Retried: a full disk, exhausted memory, a lost process."""
+    CONFIGURATION = "Configuration"
+    """Not retried: the manifest, the model file or the dataset must change."""
+
+
+class StageFailure(Model):
+    """Why a stage did not finish. `failure.json` in the stage's output folder."""
+
+    kind: Literal["StageFailure"] = "StageFailure"
+    failure: FailureClass
+    reason: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]+$")]
+    """PascalCase, documented in docs/reference/reasons.md."""
+    message: str
+    """What happened, where, and what to do."""
+
+
+class AssessRequest(Model):
+    """Asks to look at a model without loading it."""
+
+    kind: Literal["AssessRequest"] = "AssessRequest"
+    source: Source
+    model: str
+    """Path of the file or folder."""
+
+
+class CaptureRequest(Model):
+    """Asks the agent to record what the source answers. Read by `paritygate.agent`, which has no pydantic."""
+
+    kind: Literal["CaptureRequest"] = "CaptureRequest"
+    format: SourceFormat
+    model: str
+    """Path of the file or folder."""
+    source_digest: Digest
+    rows: str
+    """Path of the dataset as a folder of columns (docs/reference/formats.md)."""
+    dataset_digest: Digest
+    label: str | None = None
+    group: str | None = None
+    slices: tuple[str, ...] = ()
+    group_by: str | None = None
+    """Ranking: the column that names the list of a row."""
+    task: Task | None = None
+    loader: str | None = None
+    call: str | None = None
+    inputs: tuple[InputTensor, ...] | None = None
+    outputs: tuple[OutputTensor, ...] | None = None
+    environment_digest: Digest | None = None
+
+
+class ConvertRequest(Model):
+    """Asks for a candidate, converted or brought."""
+
+    kind: Literal["ConvertRequest"] = "ConvertRequest"
+    source: Source
+    target: Target
+    model_name: str
+    model: str | None
+    """Path of the source model; None = it is not here, because answers were recorded elsewhere and a candidate is brought."""
+    brought: str | None = None
+    """Path of the brought artefact."""
+    capture: str
+    """Path of the capture folder."""
+
+
+class ValidateRequest(Model):
+    """Asks to judge a candidate that is being served."""
+
+    kind: Literal["ValidateRequest"] = "ValidateRequest"
+    stage: Digest
+    migration: str
+    url: str
+    """Base address of the server that offers the candidate."""
+    equivalence: Equivalence
+    validation: Validation
+    assessment: str
+    """Path of the assessment folder."""
+    capture: str
+    """Path of the capture folder."""
+    capture_digest: Digest
+    candidate: str
+    """Path of the candidate folder."""
+    candidate_digest: Digest
+    runtime_digest: Digest
+    reproduce: str
+    """The command that shows a difference again, for the report."""
+
+

@@ -1,0 +1,308 @@
+"""The spec of a ModelMigration: what the user asks for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from paritygate.api.base import (
+    DecimalString,
+    Digest,
+    DurationString,
+    Model,
+    ProbabilityString,
+)
+
+ColumnName = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=256)]
+TensorName = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=256)]
+Uri = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=2048)]
+Callable_ = Annotated[
+    str, StringConstraints(strict=True, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)
+]
+ANY_SIZE: Final = -1
+"""A dimension that may have any size."""
+
+
+class SourceFormat(StrEnum):
+    """How the source model is stored, and with it which framework runs it."""
+
+    SKLEARN = "SKLearn"
+    XGBOOST = "XGBoost"
+    LIGHTGBM = "LightGBM"
+    PYTORCH = "PyTorch"
+    TORCHSCRIPT = "TorchScript"
+    TORCHEXPORT = "TorchExport"
+    ONNX = "ONNX"
+
+
+class TargetFormat(StrEnum):
+    """What the model becomes."""
+
+    ONNX = "ONNX"
+
+
+class Equivalence(StrEnum):
+    """In what sense a candidate must equal the source; decides which checks block.
+
+    `NUMERIC`: every answer within tolerance. `DECISION`: the same decisions, within the flip budget.
+    `METRIC`: as good at the task, within the margin; needs labels.
+    """
+
+    NUMERIC = "Numeric"
+    DECISION = "Decision"
+    METRIC = "Metric"
+
+
+class Task(StrEnum):
+    """What the model's outputs mean, and with it which decisions and metrics apply."""
+
+    CLASSIFICATION = "Classification"
+    REGRESSION = "Regression"
+    RANKING = "Ranking"
+    EMBEDDING = "Embedding"
+    GENERIC = "Generic"
+
+
+class Datatype(StrEnum):
+    """The tensor datatypes of the Open Inference Protocol."""
+
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    FP16 = "FP16"
+    BF16 = "BF16"
+    FP32 = "FP32"
+    FP64 = "FP64"
+    BYTES = "BYTES"
+
+
+Dimension = Annotated[int, Field(ge=ANY_SIZE, le=2**31 - 1)]
+
+
+class InputTensor(Model):
+    """An input as the candidate takes it over the wire. States what is otherwise inferred from model and dataset."""
+
+    name: TensorName
+    datatype: Datatype
+    shape: Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=8)]
+
+
+class OutputTensor(Model):
+    """An output as the candidate gives it over the wire. A name alone renames the output at the same position."""
+
+    name: TensorName
+    datatype: Datatype | None = None
+    shape: Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=8)] | None = None
+
+
+class VirtualEnvironment(Model):
+    """A Python environment that is solved and built once, and kept by the digest of its solution."""
+
+    requirements: Annotated[
+        tuple[Annotated[str, StringConstraints(strict=True, min_length=1, max_length=512)], ...],
+        Field(min_length=1, max_length=200),
+    ]
+    """Requirement specifiers (PEP 508), such as 'scikit-learn==1.2.2'."""
+    python: Annotated[str, StringConstraints(strict=True, pattern=r"^3\.[0-9]{1,2}$")] | None = None
+    """Python version of the environment; None = the version that runs ParityGate."""
+
+
+class SourceEnvironment(Model):
+    """Where the source runs while its answers are captured."""
+
+    virtualenv: VirtualEnvironment
+
+
+class RecordedCapture(Model):
+    """Reference answers recorded elsewhere with `paritygate capture`."""
+
+    uri: Uri
+    digest: Digest | None = None
+
+
+class Source(Model):
+    """The model as it runs today."""
+
+    format: SourceFormat
+    uri: Uri
+    """File or folder; a path is relative to the manifest."""
+    digest: Digest | None = None
+    """What the bytes must hash to; None = pinned at first sight."""
+    environment: SourceEnvironment | None = None
+    """None = the converter's own environment, with a finding when framework versions differ."""
+    capture: RecordedCapture | None = None
+    loader: Callable_ | None = None
+    """PyTorch: `module:callable` inside the folder that returns the module."""
+    call: Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_]\w*$", max_length=128)] | None = None
+    """The one method to migrate, such as `predict_proba`; None = all that the format's outputs need."""
+    inputs: Annotated[tuple[InputTensor, ...], Field(min_length=1, max_length=256)] | None = None
+    outputs: Annotated[tuple[OutputTensor, ...], Field(min_length=1, max_length=64)] | None = None
+
+    @model_validator(mode="after")
+    def _loader_fits(self) -> Self:
+        if self.loader is not None and self.format is not SourceFormat.PYTORCH:
+            raise ValueError(f"loader is only used by format PyTorch; remove it, or set format: PyTorch (found {self.format})")
+        if self.loader is None and self.format is SourceFormat.PYTORCH:
+            raise ValueError("format PyTorch needs loader: 'module:callable' that returns the module, e.g. loader: model:build")
+        if self.capture is not None and self.environment is not None:
+            raise ValueError("capture and environment exclude each other: recorded answers need no environment; remove one")
+        return self
+
+
+class BroughtCandidate(Model):
+    """An artefact made elsewhere: nothing is converted, it is only judged."""
+
+    uri: Uri
+    digest: Digest | None = None
+    equivalence: Equivalence
+
+
+class Target(Model):
+    """What the model is to become."""
+
+    format: TargetFormat
+    opset: Annotated[int, Field(ge=13, le=26)] | None = None
+    """ONNX opset; None = the oldest that suffices and that the serving runtime reads."""
+    equivalence: Equivalence = Equivalence.NUMERIC
+    candidate: BroughtCandidate | None = None
+
+    @model_validator(mode="after")
+    def _candidate_excludes_conversion(self) -> Self:
+        if self.candidate is not None and "opset" in self.model_fields_set:
+            raise ValueError("candidate excludes opset: a brought artefact is judged as it is; remove one")
+        if self.candidate is not None and "equivalence" in self.model_fields_set:
+            raise ValueError("candidate excludes equivalence at this level; state candidate.equivalence instead")
+        return self
+
+
+class Slice(Model):
+    """A column whose values split the rows; each value is judged by itself."""
+
+    column: ColumnName
+    critical: bool = False
+    """Critical: each value must meet the budget. Otherwise only evidence of harm fails the check."""
+    max_drop: ProbabilityString | None = None
+    max_flip_rate: ProbabilityString | None = None
+
+
+class Dataset(Model):
+    """Held-out rows that the source and the candidate both answer."""
+
+    uri: Uri
+    digest: Digest | None = None
+    label: ColumnName | None = None
+    group: ColumnName | None = None
+    """Rows with one value in this column are not independent and count as one."""
+    slices: Annotated[tuple[Slice, ...], Field(max_length=32)] = ()
+
+
+class OutputTolerance(Model):
+    """Tolerances of one output."""
+
+    name: TensorName
+    rtol: DecimalString | None = None
+    atol: DecimalString | None = None
+
+
+class Numeric(Model):
+    """Tolerances of element errors; None = derived from datatypes and the source's own noise."""
+
+    rtol: DecimalString | None = None
+    atol: DecimalString | None = None
+    outputs: Annotated[tuple[OutputTolerance, ...], Field(max_length=64)] = ()
+
+
+class Decisions(Model):
+    """What counts as a decision and how many may change."""
+
+    max_flip_rate: ProbabilityString = "0.01"
+    max_tie_rate: ProbabilityString = "0.02"
+    thresholds: Annotated[tuple[DecimalString, ...], Field(max_length=16)] = ()
+    """Probabilities (binary or per class) or predictions at which the user decides."""
+    top_k: Annotated[int, Field(ge=1, le=1000)] = 1
+    group_by: ColumnName | None = None
+    """Ranking: rows with one value in this column are one list."""
+
+
+class MetricName(StrEnum):
+    """Task metrics, computed on labelled rows."""
+
+    ACCURACY = "accuracy"
+    BALANCED_ACCURACY = "balanced_accuracy"
+    F1 = "f1"
+    ROC_AUC = "roc_auc"
+    LOG_LOSS = "log_loss"
+    BRIER = "brier"
+    RMSE = "rmse"
+    MAE = "mae"
+    R2 = "r2"
+    NDCG = "ndcg"
+
+
+class Metric(Model):
+    """A metric and how far the candidate may fall behind the source."""
+
+    name: MetricName
+    max_drop: DecimalString | None = None
+    """Absolute non-inferiority margin δ, in the metric's units; required under equivalence Metric."""
+
+
+class Validation(Model):
+    """How the candidate is judged."""
+
+    task: Task | None = None
+    dataset: Dataset
+    numeric: Numeric = Numeric()
+    decisions: Decisions = Decisions()
+    metrics: Annotated[tuple[Metric, ...], Field(max_length=16)] = ()
+    confidence: Annotated[str, StringConstraints(strict=True, pattern=r"^0\.[5-9][0-9]{0,4}$")] = "0.95"
+
+
+class Jobs(Model):
+    """Limits of the work that a migration starts."""
+
+    deadline: DurationString = "1h"
+    """How long one stage may run before it is stopped and the migration ends with Error."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """How often a stage that failed for reasons outside the migration is tried again."""
+
+
+class ModelMigrationSpec(Model):
+    """What to migrate, to what, and how to judge it."""
+
+    source: Source
+    target: Target
+    validation: Validation
+    jobs: Jobs = Jobs()
+    run_id: Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._-]+$", max_length=63)] | None = Field(default=None, alias="runID")
+    """Change it to run again without another change."""
+
+    @model_validator(mode="after")
+    def _metric_needs_label_and_margin(self) -> Self:
+        if self.equivalence is Equivalence.METRIC:
+            if self.validation.dataset.label is None:
+                raise ValueError("equivalence Metric needs validation.dataset.label: without labels no metric can be computed")
+            if not self.validation.metrics:
+                raise ValueError("equivalence Metric needs validation.metrics, e.g. metrics: [{name: accuracy, maxDrop: '0.005'}]")
+        return self
+
+    @model_validator(mode="after")
+    def _metric_margins_are_stated(self) -> Self:
+        if self.equivalence is Equivalence.METRIC:
+            for index, metric in enumerate(self.validation.metrics):
+                if metric.max_drop is None:
+                    raise ValueError(f"equivalence Metric needs validation.metrics[{index}].maxDrop, the drop in {metric.name} that you accept, e.g. '0.005'")
+        return self
+
+    @property
+    def equivalence(self) -> Equivalence:
+        """The equivalence that the one candidate of this migration is judged by."""
+        return self.target.candidate.equivalence if self.target.candidate else self.target.equivalence
