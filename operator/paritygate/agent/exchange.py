@@ -92,7 +92,12 @@ def _write(archive, name, content):
 def _encode(column):
     if isinstance(column, Category):
         entry, parts = _encode(column.categories)
-        entry = {"kind": "category", "ordered": column.ordered, "categories": entry, "parts": ["codes"] + entry["parts"]}
+        entry = {
+            "kind": "category",
+            "ordered": column.ordered,
+            "categories": entry,
+            "parts": ["codes"] + entry["parts"],
+        }
         parts["codes"] = column.codes
         return entry, parts
     array = np.asarray(column)

@@ -246,5 +246,3 @@ class ValidateRequest(Model):
     runtime_digest: Digest
     reproduce: str
     """The command that shows a difference again, for the report."""
-
-

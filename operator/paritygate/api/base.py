@@ -46,9 +46,7 @@ ProbabilityString = Annotated[
 ]
 """A decimal between 0 and 1 as a string."""
 
-DurationString = Annotated[
-    str, StringConstraints(strict=True, pattern=r"^([0-9]+(ms|s|m|h|d))+$", max_length=32)
-]
+DurationString = Annotated[str, StringConstraints(strict=True, pattern=r"^([0-9]+(ms|s|m|h|d))+$", max_length=32)]
 """A duration such as '300ms', '5m' or '1h30m'."""
 
 Digest = Annotated[str, StringConstraints(strict=True, pattern=r"^sha256:[0-9a-f]{64}$")]

@@ -18,9 +18,7 @@ from paritygate.api.base import (
 ColumnName = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=256)]
 TensorName = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=256)]
 Uri = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=2048)]
-Callable_ = Annotated[
-    str, StringConstraints(strict=True, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)
-]
+Callable_ = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)]
 ANY_SIZE: Final = -1
 """A dimension that may have any size."""
 
@@ -149,11 +147,17 @@ class Source(Model):
     @model_validator(mode="after")
     def _loader_fits(self) -> Self:
         if self.loader is not None and self.format is not SourceFormat.PYTORCH:
-            raise ValueError(f"loader is only used by format PyTorch; remove it, or set format: PyTorch (found {self.format})")
+            raise ValueError(
+                f"loader is only used by format PyTorch; remove it, or set format: PyTorch (found {self.format})"
+            )
         if self.loader is None and self.format is SourceFormat.PYTORCH:
-            raise ValueError("format PyTorch needs loader: 'module:callable' that returns the module, e.g. loader: model:build")
+            raise ValueError(
+                "format PyTorch needs loader: 'module:callable' that returns the module, e.g. loader: model:build"
+            )
         if self.capture is not None and self.environment is not None:
-            raise ValueError("capture and environment exclude each other: recorded answers need no environment; remove one")
+            raise ValueError(
+                "capture and environment exclude each other: recorded answers need no environment; remove one"
+            )
         return self
 
 
@@ -282,16 +286,22 @@ class ModelMigrationSpec(Model):
     target: Target
     validation: Validation
     jobs: Jobs = Jobs()
-    run_id: Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._-]+$", max_length=63)] | None = Field(default=None, alias="runID")
+    run_id: Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._-]+$", max_length=63)] | None = Field(
+        default=None, alias="runID"
+    )
     """Change it to run again without another change."""
 
     @model_validator(mode="after")
     def _metric_needs_label_and_margin(self) -> Self:
         if self.equivalence is Equivalence.METRIC:
             if self.validation.dataset.label is None:
-                raise ValueError("equivalence Metric needs validation.dataset.label: without labels no metric can be computed")
+                raise ValueError(
+                    "equivalence Metric needs validation.dataset.label: without labels no metric can be computed"
+                )
             if not self.validation.metrics:
-                raise ValueError("equivalence Metric needs validation.metrics, e.g. metrics: [{name: accuracy, maxDrop: '0.005'}]")
+                raise ValueError(
+                    "equivalence Metric needs validation.metrics, e.g. metrics: [{name: accuracy, maxDrop: '0.005'}]"
+                )
         return self
 
     @model_validator(mode="after")
@@ -299,7 +309,9 @@ class ModelMigrationSpec(Model):
         if self.equivalence is Equivalence.METRIC:
             for index, metric in enumerate(self.validation.metrics):
                 if metric.max_drop is None:
-                    raise ValueError(f"equivalence Metric needs validation.metrics[{index}].maxDrop, the drop in {metric.name} that you accept, e.g. '0.005'")
+                    raise ValueError(
+                        f"equivalence Metric needs validation.metrics[{index}].maxDrop, the drop in {metric.name} that you accept, e.g. '0.005'"
+                    )
         return self
 
     @property
