@@ -12,6 +12,7 @@ The same table always gives the same bytes. Needs Python ≥ 3.6 and numpy ≥ 1
 
 import io
 import json
+import math
 import os
 import zipfile
 from collections import OrderedDict
@@ -116,7 +117,7 @@ def _encode(column):
 def _encode_text(array, flat):
     blobs, missing = [], np.zeros(len(flat), dtype=bool)
     for position, value in enumerate(flat):
-        if value is None or (isinstance(value, float) and value != value):
+        if value is None or (isinstance(value, float) and math.isnan(value)):
             missing[position] = True
             blobs.append(b"")
         elif isinstance(value, bytes):
