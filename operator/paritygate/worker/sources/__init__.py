@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -45,6 +45,8 @@ class Converted:
     converter: Mapping[str, str]
     """Distribution name → version of what converted."""
     findings: tuple[Finding, ...] = ()
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Text input → every value that the model takes, where unknown ones are refused by the source."""
 
 
 class SourceModule(Protocol):

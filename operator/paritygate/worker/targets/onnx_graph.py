@@ -91,7 +91,7 @@ class GraphBuilder:
                 if array.dtype == object
                 else numpy_helper.from_array(array, name)
             )
-        return self._initializers[key].name
+        return str(self._initializers[key].name)
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Adds a node with one output and returns that output's name."""

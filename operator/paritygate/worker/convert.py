@@ -1,0 +1,131 @@
+"""Stage Convert: makes the candidate, or takes the brought one, and finishes it for the serving runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from pydantic import ValidationError
+
+from paritygate.agent import exchange
+from paritygate.api.artifacts import CandidateManifest, CaptureManifest, ConvertRequest, InputGuard
+from paritygate.api.report import Finding
+from paritygate.errors import ConfigurationError
+from paritygate.worker import findings
+from paritygate.worker.brought import copy_brought
+from paritygate.worker.guards import guards
+from paritygate.worker.sources import Conversion, Converted, source_module
+from paritygate.worker.stage import progress, read_request, write_json
+from paritygate.worker.targets.onnx import DATA_FILE, MODEL_FILE, Finished, finish
+
+DEFAULT_OPSET: Final = 18
+"""The oldest that the torch exporter writes by itself and that serving stacks of the last years read."""
+_SAMPLE_ROWS: Final = 8
+
+
+def run(request_file: Path, out: Path) -> None:
+    """Writes the candidate folder (docs/reference/formats.md).
+
+    Raises:
+        ConfigurationError: the model cannot be converted, or what was converted or brought cannot offer the signature.
+    """
+    request = read_request(ConvertRequest, request_file)
+    capture = read_capture(Path(request.capture))
+    out.mkdir(parents=True, exist_ok=True)
+    destination = out / MODEL_FILE
+    if request.target.candidate is not None:
+        progress("Copying the brought candidate")
+        converted = _brought(request, destination)
+    else:
+        progress(f"Converting with {request.source.format}")
+        converted = _convert(request, capture, destination)
+    progress("Finishing the candidate")
+    brought = request.target.candidate is not None
+    finished = finish(destination, capture.signature, brought=brought)
+    added = [findings.candidate_adapted(finished.adaptations)] if brought and finished.adaptations else []
+    write_json(
+        out / "candidate.json",
+        _manifest(
+            request, capture, finished, _guards(request, capture, converted), [*converted.findings, *added]
+        ).model_copy(update={"size": _size(out), "converter": dict(converted.converter)}),
+    )
+
+
+def read_capture(folder: Path) -> CaptureManifest:
+    """The head of a capture folder. ConfigurationError: it is missing or not one of ours."""
+    head = folder / "capture.json"
+    try:
+        return CaptureManifest.model_validate_json(head.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ConfigurationError(
+            "CaptureUnreadable", f"{head} is missing or no capture ({error}); record it with `paritygate capture`"
+        ) from error
+
+
+def sample_of(table: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """The first rows of each wire input."""
+    return {name: np.asarray(column[:_SAMPLE_ROWS]) for name, column in table.items()}
+
+
+def _convert(request: ConvertRequest, capture: CaptureManifest, destination: Path) -> Converted:
+    if request.model is None:
+        raise ConfigurationError(
+            "SourceMissing",
+            "source.uri: the model is not here, so nothing can be converted; bring it, or state target.candidate",
+        )
+    return source_module(request.source.format).convert(
+        Conversion(
+            source=request.source,
+            model=Path(request.model),
+            capture=capture,
+            sample=sample_of(exchange.load(str(Path(request.capture) / "inputs.npz"))),
+            opset=request.target.opset or DEFAULT_OPSET,
+            opset_stated=request.target.opset is not None,
+            destination=destination,
+        )
+    )
+
+
+def _brought(request: ConvertRequest, destination: Path) -> Converted:
+    if request.brought is None:
+        raise ConfigurationError(
+            "SourceMissing", "target.candidate.uri: the artefact is not here; check that the path exists"
+        )
+    copy_brought(Path(request.brought), destination)
+    return Converted(converter={})
+
+
+def _guards(request: ConvertRequest, capture: CaptureManifest, converted: Converted) -> tuple[InputGuard, ...]:
+    folder = Path(request.capture)
+    probes = folder / "probes.npz"
+    return guards(
+        capture,
+        exchange.load(str(probes)) if probes.exists() else {},
+        exchange.load(str(folder / "inputs.npz")),
+        known={name: tuple(values) for name, values in converted.categories.items()},
+    )
+
+
+def _manifest(
+    request: ConvertRequest,
+    capture: CaptureManifest,
+    finished: Finished,
+    guarded: tuple[InputGuard, ...],
+    found: Iterable[Finding],
+) -> CandidateManifest:
+    return CandidateManifest(
+        name="plain" if request.target.candidate is None else "brought",
+        model_name=request.model_name,
+        signature=capture.signature,
+        opset=finished.opset,
+        ir_version=finished.ir_version,
+        size=0,
+        guards=guarded,
+        findings=tuple(found),
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum((folder / name).stat().st_size for name in (MODEL_FILE, DATA_FILE) if (folder / name).exists())

@@ -1,0 +1,128 @@
+"""Rules for what is known to go wrong silently, their reasons and what is done about them.
+
+docs/reference/findings.md holds a heading for each, with the same text. What finds them stands where the facts are:
+in the assessment of a format, in a converter, or in the stage that sees the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from paritygate.api.report import Finding, Severity
+
+RULES: Final[dict[str, Rule]] = {}
+"""Every rule of the worker by its identifier."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Something known to go wrong."""
+
+    identifier: str
+    severity: Severity
+    why: str
+    """Why it matters."""
+    action: str
+    """What ParityGate does about it, or what the user should do."""
+
+    def found(self, message: str) -> Finding:
+        """The finding that the rule matched; `message` says on what."""
+        return Finding(rule=self.identifier, severity=self.severity, message=message, why=self.why, action=self.action)
+
+
+def rule(identifier: str, severity: Severity, *, why: str, action: str) -> Rule:
+    """Declares a rule."""
+    RULES[identifier] = Rule(identifier, severity, why, action)
+    return RULES[identifier]
+
+
+PICKLE_SUSPICIOUS_IMPORT = rule(
+    "PICKLE-SUSPICIOUS-IMPORT",
+    Severity.ERROR,
+    why="Loading a pickle runs what it imports; models need no shell, no processes and no evaluation of text.",
+    action="Find out where the file comes from before it is loaded anywhere; ParityGate loads it only where the "
+    "model's answers are captured and where it is converted.",
+)
+CUSTOM_CODE = rule(
+    "CUSTOM-CODE",
+    Severity.WARNING,
+    why="The file names code that is not in it: it can only be loaded where that code is installed, and no "
+    "converter knows it.",
+    action="Bring a folder with the model and its code as source.uri, or install the package in source.environment. "
+    "If a step cannot be converted, do it in the client or bring target.candidate.",
+)
+VERSION_DIFFERS = rule(
+    "VERSION-DIFFERS",
+    Severity.WARNING,
+    why="A model loaded by another version than wrote it may answer differently, without any error.",
+    action="State source.environment.virtualenv with the version that wrote the model, so that its answers are "
+    "captured as they are today.",
+)
+FUNCTION_TRANSFORMER = rule(
+    "FUNCTION-TRANSFORMER",
+    Severity.WARNING,
+    why="A FunctionTransformer holds a Python function by name; converters know only some numpy functions.",
+    action="Functions that are known are converted exactly, others are refused by name; move those to the client.",
+)
+FOREST_TIES = rule(
+    "FOREST-TIES",
+    Severity.INFO,
+    why="Averaged votes of an even number of trees tie exactly; summed in single precision, or in another order, "
+    "ties break differently and labels flip although all probabilities agree.",
+    action="Trees are converted in double precision, added in the source's order, and the label is the first class "
+    "with the highest score.",
+)
+SCALER_CANCELLATION = rule(
+    "SCALER-CANCELLATION",
+    Severity.INFO,
+    why="A scaler subtracts a mean from values that may be much larger than their spread; in single precision that "
+    "loses the digits which matter.",
+    action="Scaling is converted in double precision. If clients send FP32, the check input-contract shows what is "
+    "lost; state source.inputs with datatype FP64.",
+)
+TEXT_TOKENIZER = rule(
+    "TEXT-TOKENIZER",
+    Severity.INFO,
+    why="Python's regular expressions, lower-casing and accents differ from what ONNX offers for text.",
+    action="The tokenizers that ONNX can express are converted, others are refused; texts of the dataset are compared.",
+)
+UNKNOWN_CATEGORIES = rule(
+    "UNKNOWN-CATEGORIES",
+    Severity.INFO,
+    why="An encoder with handle_unknown='error' refuses values that it has not seen; an ONNX model would answer them.",
+    action="The server refuses such values before the candidate sees them.",
+)
+FLOAT64_ABOVE_2_24 = rule(
+    "FLOAT64-ABOVE-2-24",
+    Severity.WARNING,
+    why="FP32 holds whole numbers only up to 2^24 = 16,777,216: identifiers and epoch times beyond are rounded.",
+    action="State source.inputs with datatype FP64 or INT64 for these inputs; the check input-contract measures the "
+    "difference.",
+)
+LEGACY_UPGRADED = rule(
+    "LEGACY-UPGRADED",
+    Severity.WARNING,
+    why="The model was written by an older version, whose objects lack what the converter's version expects.",
+    action="What was added since is filled in as the older version behaved; the answers captured with the version "
+    "that wrote it decide whether that was right.",
+)
+CANDIDATE_ADAPTED = rule(
+    "CANDIDATE-ADAPTED",
+    Severity.INFO,
+    why="Clients keep the source's wire signature, and the brought artefact has another.",
+    action="It is judged and served with these additions; export it with the source's names, datatypes and shapes to "
+    "do without.",
+)
+FALLBACK_CONVERTER = rule(
+    "FALLBACK-CONVERTER",
+    Severity.INFO,
+    why="For this class there is no conversion of ParityGate's own; skl2onnx's may compute in single precision.",
+    action="Nothing needs to be done: the gate judges the result as any other.",
+)
+
+
+def candidate_adapted(adaptations: Sequence[str]) -> Finding:
+    """A brought artefact was given casts, reshapes or names."""
+    return CANDIDATE_ADAPTED.found("; ".join(adaptations))

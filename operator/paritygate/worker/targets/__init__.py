@@ -1,0 +1,1 @@
+"""Target formats: how a candidate is built and finished."""
