@@ -113,15 +113,18 @@ def add_ensemble(builder: GraphBuilder, ensemble: Ensemble, features: str) -> st
         (rows, targets) tensor of `ensemble.dtype`: the sums, before any link function.
     """
     builder.require(ML, ML_OPSET)
-    columns, set_column = _with_membership_columns(builder, ensemble, _cleaned(builder, ensemble, features))
+    columns = _with_membership_columns(builder, ensemble, _cleaned(builder, ensemble, features))
     wide = any(tree.value.shape[1] > 1 for tree in ensemble.trees)
-    if wide:
-        sums = _sum_of_wide_leaves(builder, ensemble, columns, set_column)
-    else:
-        sums = _sum_of_scalar_leaves(builder, ensemble, columns, set_column)
+    sums = (_sum_of_wide_leaves if wide else _sum_of_scalar_leaves)(builder, ensemble, columns)
     if ensemble.divisor != 1.0:
         sums = builder.add("Div", sums, builder.constant(ensemble.divisor, ensemble.dtype))
     return sums
+
+
+def add_logistic(builder: GraphBuilder, tensor: str, dtype: type[np.float32 | np.float64]) -> str:
+    """1 / (1 + e⁻ˣ) step by step, since onnxruntime's Sigmoid is a rational approximation."""
+    one = builder.constant(1.0, dtype)
+    return builder.add("Div", one, builder.add("Add", one, builder.add("Exp", builder.add("Neg", tensor))))
 
 
 def _cleaned(builder: GraphBuilder, ensemble: Ensemble, features: str) -> str:
@@ -136,11 +139,18 @@ def _cleaned(builder: GraphBuilder, ensemble: Ensemble, features: str) -> str:
     return features
 
 
-def _with_membership_columns(builder: GraphBuilder, ensemble: Ensemble, features: str) -> tuple[str, IntArray]:
-    """Appends one column per category set: 0 for members, 1 for all else, NaN for NaN.
+@dataclass(frozen=True)
+class _Columns:
+    """What nodes test."""
 
-    Returns the widened tensor, and the column of each category set.
-    """
+    tensor: str
+    """(rows, features and category sets) double."""
+    of_set: IntArray
+    """Column of each category set."""
+
+
+def _with_membership_columns(builder: GraphBuilder, ensemble: Ensemble, features: str) -> _Columns:
+    """Appends one column per category set: 0 for members, 1 for all else, NaN for NaN."""
     set_column = np.zeros(len(ensemble.category_sets), dtype=np.int64)
     parts, width = [features], ensemble.features
     for feature in sorted({feature for feature, _ in ensemble.category_sets}):
@@ -161,21 +171,18 @@ def _with_membership_columns(builder: GraphBuilder, ensemble: Ensemble, features
         parts.append(builder.add("Where", builder.add("IsNaN", value), value, gathered))
         set_column[positions] = width + np.arange(len(sets))
         width += len(sets)
-    return (builder.add("Concat", *parts, axis=1) if len(parts) > 1 else features), set_column
+    return _Columns(builder.add("Concat", *parts, axis=1) if len(parts) > 1 else features, set_column)
 
 
-def _sum_of_scalar_leaves(builder: GraphBuilder, ensemble: Ensemble, columns: str, set_column: IntArray) -> str:
-    trees = _grouped_by_target(ensemble)
-    depth = max(len(group) for group in trees)
-    slots = [target * depth + order for target, group in enumerate(trees) for order in range(len(group))]
-    ordered = [tree for group in trees for tree in group]
-    with np.errstate(over="ignore"):
-        values = [tree.value[:, 0].astype(ensemble.dtype) for tree in ordered]
-        for target in range(ensemble.targets):
-            first = sum(len(earlier) for earlier in trees[:target])
-            # Rounded here as the source rounds when it adds the first leaf to its start value.
-            values[first] = (values[first] + ensemble.dtype(ensemble.base[target])).astype(ensemble.dtype)
-    leaves = _traversal(builder, ensemble, ordered, values, slots, ensemble.targets * depth, columns, set_column)
+def _sum_of_scalar_leaves(builder: GraphBuilder, ensemble: Ensemble, columns: _Columns) -> str:
+    groups = _grouped_by_target(ensemble)
+    depth = max(len(group) for group in groups)
+    placed = [
+        _Placed(tree, _first_leaves(ensemble, tree, order)[:, 0], target * depth + order)
+        for target, group in enumerate(groups)
+        for order, tree in enumerate(group)
+    ]
+    leaves = _traversal(builder, ensemble, placed, ensemble.targets * depth, columns)
     if ensemble.dtype is np.float32:
         leaves = builder.cast(leaves, onnx.TensorProto.FLOAT)
     if depth == 1:
@@ -185,20 +192,25 @@ def _sum_of_scalar_leaves(builder: GraphBuilder, ensemble: Ensemble, columns: st
     return _last_of_cumulative_sum(builder, stacked, axis=2, length=depth)
 
 
-def _sum_of_wide_leaves(builder: GraphBuilder, ensemble: Ensemble, columns: str, set_column: IntArray) -> str:
-    tables, indices, start = [], [], 0
-    for order, tree in enumerate(ensemble.trees):
-        table = tree.value.astype(ensemble.dtype)
-        if order == 0 and np.any(ensemble.base):
-            table = table + ensemble.base.astype(ensemble.dtype)
-        tables.append(table)
-        indices.append((start + np.arange(len(table))).astype(np.float64))
-        start += len(table)
-    slots, count = list(range(len(tables))), len(tables)
-    leaves = _traversal(builder, ensemble, ensemble.trees, indices, slots, count, columns, set_column)
-    table_name = builder.constant(np.concatenate(tables), ensemble.dtype)
-    gathered = builder.add("Gather", table_name, builder.cast(leaves, onnx.TensorProto.INT64), axis=0)
-    return _last_of_cumulative_sum(builder, gathered, axis=1, length=count)
+def _sum_of_wide_leaves(builder: GraphBuilder, ensemble: Ensemble, columns: _Columns) -> str:
+    tables = [_first_leaves(ensemble, tree, order) for order, tree in enumerate(ensemble.trees)]
+    starts = np.cumsum([0, *(len(table) for table in tables)])
+    placed = [
+        _Placed(tree, np.arange(starts[order], starts[order + 1], dtype=np.float64), order)
+        for order, tree in enumerate(ensemble.trees)
+    ]
+    rows = builder.cast(_traversal(builder, ensemble, placed, len(placed), columns), onnx.TensorProto.INT64)
+    gathered = builder.add("Gather", builder.constant(np.concatenate(tables), ensemble.dtype), rows, axis=0)
+    return _last_of_cumulative_sum(builder, gathered, axis=1, length=len(placed))
+
+
+def _first_leaves(ensemble: Ensemble, tree: Tree, order: int) -> FloatArray:
+    """The tree's values in the source's precision; the first tree's with the start value added as the source adds."""
+    if order > 0:
+        return tree.value.astype(ensemble.dtype).astype(np.float64)
+    start = ensemble.base if tree.value.shape[1] > 1 else ensemble.base[tree.target]
+    summed = np.add(tree.value.astype(ensemble.dtype), np.asarray(start).astype(ensemble.dtype), dtype=ensemble.dtype)
+    return np.asarray(summed, dtype=np.float64)
 
 
 def _last_of_cumulative_sum(builder: GraphBuilder, tensor: str, *, axis: int, length: int) -> str:
@@ -213,83 +225,75 @@ def _grouped_by_target(ensemble: Ensemble) -> list[list[Tree]]:
     return [group or [single_leaf([0.0], target)] for target, group in enumerate(groups)]
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """A tree with what it writes, and where."""
+
+    tree: Tree
+    value: FloatArray
+    """(nodes,); read at leaves."""
+    slot: int
+    """Column of the operator's output."""
+
+
 def _traversal(
-    builder: GraphBuilder,
-    ensemble: Ensemble,
-    trees: Sequence[Tree],
-    values: Sequence[np.ndarray[Any, Any]],
-    slots: Sequence[int],
-    count: int,
-    columns: str,
-    set_column: IntArray,
+    builder: GraphBuilder, ensemble: Ensemble, placed: Sequence[_Placed], width: int, columns: _Columns
 ) -> str:
-    """The leaf value of each tree, (rows, count) double; tree i writes column `slots[i]`, others are 0."""
-    parts, nodes, leaves, roots = [], 0, 0, []
-    for tree, value, slot in zip(trees, values, slots, strict=True):
+    """The leaf value of each tree, (rows, width) double; columns that no tree writes are 0."""
+    parts: list[dict[str, np.ndarray[Any, Any]]] = []
+    nodes, leaves, roots = 0, 0, []
+    for item in placed:
         roots.append(nodes)
-        part = _flattened(tree, np.asarray(value, dtype=np.float64), slot, nodes, leaves, set_column)
+        part = _flattened(item, nodes, leaves, columns.of_set)
         parts.append(part)
         nodes += len(part["nodes_featureids"])
         leaves += len(part["leaf_weights"])
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     modes = np.full(nodes, _MODES[ensemble.comparison], dtype=np.uint8)
-    attributes: dict[str, Any] = {
-        name: array.tolist() for name, array in joined.items() if name not in {"nodes_splits", "leaf_weights"}
-    }
+    tensors = {name: joined.pop(name) for name in ("nodes_splits", "leaf_weights")} | {"nodes_modes": modes}
+    attributes: dict[str, Any] = {name: numpy_helper.from_array(array, name) for name, array in tensors.items()}
+    attributes.update((name, array.tolist()) for name, array in joined.items())
     return builder.add(
         "TreeEnsemble",
-        columns,
+        columns.tensor,
         domain=ML,
         aggregate_function=1,
         post_transform=0,
-        n_targets=count,
+        n_targets=width,
         tree_roots=roots,
-        nodes_modes=numpy_helper.from_array(modes, "nodes_modes"),
-        nodes_splits=numpy_helper.from_array(joined["nodes_splits"], "nodes_splits"),
-        leaf_weights=numpy_helper.from_array(joined["leaf_weights"], "leaf_weights"),
         **attributes,
     )
 
 
 def _flattened(
-    tree: Tree, value: FloatArray, slot: int, first_node: int, first_leaf: int, set_column: IntArray
+    item: _Placed, first_node: int, first_leaf: int, set_column: IntArray
 ) -> dict[str, np.ndarray[Any, Any]]:
     """One tree in the attribute arrays of TreeEnsemble, with its node and leaf numbers shifted."""
+    tree = item.tree
     reached = _reached(tree)
     inner, ends = reached[tree.left[reached] >= 0], reached[tree.left[reached] < 0]
-    if not len(inner):
-        # TreeEnsemble has no tree without a test: both ways lead to the one leaf.
-        one, zero = np.ones(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-        return _attributes(zero, np.zeros(1), zero, zero + first_leaf, zero + first_leaf, one, one, value[ends], slot)
     number = np.zeros(len(tree.left), dtype=np.int64)
     number[inner] = first_node + np.arange(len(inner))
     number[ends] = first_leaf + np.arange(len(ends))
     is_leaf = (tree.left < 0).astype(np.int64)
     left, right = tree.left[inner], tree.right[inner]
+    if not len(inner):
+        # TreeEnsemble has no tree without a test: both ways of a test lead to the one leaf.
+        inner = left = right = ends
     sets = tree.category_set[inner]
-    member = sets != NO_SET
+    is_set = sets != NO_SET
     feature, threshold = tree.feature[inner].copy(), tree.threshold[inner].copy()
-    feature[member], threshold[member] = set_column[sets[member]], 0.5
-    return _attributes(
-        feature, threshold, tree.missing_left[inner].astype(np.int64), number[left], number[right], is_leaf[left],
-        is_leaf[right], value[ends], slot,
-    )  # fmt: skip
-
-
-def _attributes(
-    feature: IntArray, threshold: FloatArray, missing: IntArray, true: IntArray, false: IntArray, true_leaf: IntArray,
-    false_leaf: IntArray, weights: FloatArray, slot: int,
-) -> dict[str, np.ndarray[Any, Any]]:  # fmt: skip
+    feature[is_set], threshold[is_set] = set_column[sets[is_set]], 0.5
     return {
         "nodes_featureids": feature,
         "nodes_splits": threshold,
-        "nodes_missing_value_tracks_true": missing,
-        "nodes_truenodeids": true,
-        "nodes_falsenodeids": false,
-        "nodes_trueleafs": true_leaf,
-        "nodes_falseleafs": false_leaf,
-        "leaf_targetids": np.full(len(weights), slot, dtype=np.int64),
-        "leaf_weights": weights,
+        "nodes_missing_value_tracks_true": tree.missing_left[inner].astype(np.int64),
+        "nodes_truenodeids": number[left],
+        "nodes_falsenodeids": number[right],
+        "nodes_trueleafs": is_leaf[left],
+        "nodes_falseleafs": is_leaf[right],
+        "leaf_targetids": np.full(len(ends), item.slot, dtype=np.int64),
+        "leaf_weights": item.value[ends],
     }
 
 
