@@ -1,0 +1,102 @@
+"""`python -m paritygate.server`: serves one candidate over the Open Inference Protocol."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from paritygate.server import golden, lifecycle, logs, model
+from paritygate.server.app import Limits
+from paritygate.server.errors import EXIT_USAGE, StartError
+from paritygate.server.identity import cpu_limit, identity
+
+_MIB: Final = 1024 * 1024
+_LAST_PORT: Final = 65_535
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise StartError(f"{message}; --help explains the options", EXIT_USAGE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serves until told to stop. Exit status: 0 stopped, 3 the model is at fault, 64 the command line is."""
+    try:
+        options = _options(argv)
+        threads = options.threads or cpu_limit()
+        if options.identity:
+            print(json.dumps(identity(threads), indent=2, sort_keys=True))  # noqa: T201 - what was asked for
+            return 0
+        logs.configure()
+        settings = lifecycle.Settings(
+            host=options.host,
+            port=options.port,
+            threads=threads,
+            drain_seconds=options.drain_seconds,
+            limits=Limits(body=options.max_body * _MIB, body_seconds=options.body_seconds, queue=options.queue),
+            access_log=options.access_log,
+        )
+        rows = golden.read(options.golden) if options.golden else None
+        return lifecycle.run(model.find(options.model), rows, settings)
+    except StartError as error:
+        lifecycle.complain(error.message)
+        return error.exit_status
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    options = _parser().parse_args(argv)
+    if options.model is None and not options.identity:
+        raise StartError("--model is missing; give a candidate folder or an .onnx file", EXIT_USAGE)
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="paritygate serve", description=main.__doc__)
+    add = parser.add_argument
+    add("--model", type=Path, metavar="PATH", help="candidate folder (candidate.json, model.onnx) or an .onnx file")
+    add(
+        "--golden",
+        type=Path,
+        metavar="FOLDER",
+        help="verdict folder whose golden rows must be answered before readiness",
+    )
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=_port, default=0, help="port to listen on, 0 = a free one (default: %(default)s)")
+    add("--threads", type=_positive, help="threads of one inference, and inferences at once (default: the CPU limit)")
+    add("--queue", type=_positive, default=256, help="requests that may wait (default: %(default)s)")
+    add("--max-body", type=_positive, default=256, metavar="MIB", help="largest request (default: %(default)s MiB)")
+    add("--body-seconds", type=_seconds, default=30.0, help="how long a body may take to arrive (default: %(default)s)")
+    add("--drain-seconds", type=_seconds, default=5.0, help="how long to answer after SIGTERM (default: %(default)s)")
+    add("--access-log", action="store_true", help="log every request")
+    add("--identity", action="store_true", help="print versions and session options as JSON, and stop")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not ≥ 1")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text} is not a port from 0 to {_LAST_PORT}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not (value >= 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds ≥ 0")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Errors of the server.
+
+RequestError    a request cannot be answered; carries the HTTP status
+StartError      the server cannot start; carries the exit status of the process
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from paritygate.errors import ParityGateError
+
+EXIT_MODEL: Final = 3
+"""The model, its manifest or its golden rows are at fault."""
+EXIT_USAGE: Final = 64
+"""The command line is wrong, or its address cannot be had."""
+
+
+class RequestError(ParityGateError):
+    """A request cannot be answered. The message goes to the client as `{"error": …}`."""
+
+    def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+
+class StartError(ParityGateError):
+    """The server cannot start, or cannot offer its model."""
+
+    def __init__(self, message: str, exit_status: int = EXIT_MODEL) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit_status = exit_status

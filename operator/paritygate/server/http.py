@@ -1,0 +1,86 @@
+"""HTTP/1.1 on httptools: uvicorn's protocol with limits for headers and with errors as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+HEADER_BYTES: Final = 65_536
+"""Of a request line with its headers. Checked as data arrives, so one read more may be looked at."""
+HEADER_SECONDS: Final = 20.0
+"""How long a request line with its headers may take to arrive, and a new connection to send one."""
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reading_headers = True
+        self._header_bytes = 0
+        self._header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Gives a new connection some time to send a request."""
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forgets the timer."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A request starts."""
+        self._reading_headers = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The headers are there."""
+        self._reading_headers = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Reads on, within the limits."""
+        super().data_received(data)
+        if not self._reading_headers:
+            if self._header_timer is not None:
+                self._disarm()
+            self._header_bytes = 0
+            return
+        self._header_bytes += len(data)
+        if self._header_bytes > HEADER_BYTES:
+            self._refuse(431, f"the request's headers have more than {HEADER_BYTES:,} bytes; send fewer")
+        elif self._header_timer is None:
+            self._arm()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is not HTTP."""
+        self._refuse(400, f"{msg} Send HTTP/1.1.")
+
+    def _arm(self) -> None:
+        self._header_timer = self.loop.call_later(HEADER_SECONDS, self._late)
+
+    def _disarm(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _late(self) -> None:
+        if self._header_bytes:
+            self._refuse(408, f"the request's headers did not arrive within {HEADER_SECONDS:g} s; send them faster")
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answers and hangs up; only hangs up where another answer on this connection is under way."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            body = orjson.dumps({"error": message})
+            head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+            self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
