@@ -1,0 +1,71 @@
+# The only front door. `make help` lists what there is.
+#
+# A virtual environment is made on first use and brought up to date when the lock changes; see tools/environment.sh.
+# PYTHON=… names an interpreter other than the first suitable one on the PATH.
+
+VENV := .venv
+DEMO := .build/demo
+BIN := $(VENV)/bin
+LOCKS := requirements/all.txt requirements/build.txt requirements/uv.txt
+DEMO_LOCKS := requirements/demo.txt requirements/build.txt requirements/uv.txt
+# Models in tests are small: threads of one test would only take cores from the next.
+PYTEST_ARGS ?= -n auto --dist loadfile
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-torch test lint format generate lock bench clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.complete ## Make the environment for development in .venv (about 6 GB on Linux, because of torch).
+
+$(VENV)/.complete: $(LOCKS) pyproject.toml tools/environment.sh
+	tools/environment.sh $(VENV) $(LOCKS)
+	@touch $@
+
+$(DEMO)/.complete: $(DEMO_LOCKS) pyproject.toml tools/environment.sh
+	tools/environment.sh $(DEMO) $(DEMO_LOCKS)
+	@touch $@
+
+demo: $(DEMO)/.complete ## Migrate two real models; one is brought broken and is stopped. Without torch.
+	$(DEMO)/bin/python examples/demo.py
+
+demo-torch: $(VENV)/.complete ## The same with a convolutional network.
+	$(BIN)/python examples/demo.py --torch
+
+test: $(VENV)/.complete ## Run all tests; PYTEST_ARGS='tests/unit/core -x' runs some of them.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.complete ## Check format, style, types and imports.
+	@for file in operator/__init__.py tests/operator/__init__.py; do \
+		if [ -e $$file ]; then echo "$$file must not exist: it hides the standard library's module operator"; exit 1; fi; \
+	done
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.complete ## Format the code and mend what can be mended by machine.
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+generate: $(VENV)/.complete ## Write the CRD, the schemas and the reference documentation anew from the models.
+	$(BIN)/python tools/generate.py
+
+lock: $(VENV)/.complete ## Bring the locks in line with pyproject.toml; UPGRADE=1 takes the newest versions.
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --no-emit-package paritygate pyproject.toml -o requirements/all.txt
+	$(COMPILE) -c requirements/all.txt --extra operator pyproject.toml -o requirements/operator.txt
+	$(COMPILE) -c requirements/all.txt --extra server pyproject.toml -o requirements/server.txt
+	$(COMPILE) -c requirements/all.txt --extra server --extra sklearn --extra report --no-emit-package paritygate \
+		pyproject.toml -o requirements/demo.txt
+	echo 'hatchling==1.33.0' | $(COMPILE) -c requirements/all.txt - -o requirements/build.txt
+	echo 'uv' | $(COMPILE) -c requirements/all.txt - -o requirements/uv.txt
+
+bench: $(VENV)/.complete ## Time and memory of whole migrations against the plainest scripts that do the same.
+	$(BIN)/python bench/compare.py
+
+clean: ## Remove everything that was made: environments, results, caches.
+	rm -rf $(VENV) .build .paritygate .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
