@@ -121,6 +121,53 @@ FALLBACK_CONVERTER = rule(
     why="For this class there is no conversion of ParityGate's own; skl2onnx's may compute in single precision.",
     action="Nothing needs to be done: the gate judges the result as any other.",
 )
+FLOAT64_THRESHOLDS = rule(
+    "FLOAT64-THRESHOLDS",
+    Severity.INFO,
+    why="The usual ONNX tree operators hold thresholds and sums in single precision: values beside a threshold take "
+    "the other branch.",
+    action="Trees are converted with double thresholds and added in the source's order and precision.",
+)
+LGBM_CATEGORICAL = rule(
+    "LGBM-CATEGORICAL",
+    Severity.INFO,
+    why="A split by categories tests membership in a set, and negative, missing and unseen values go right; "
+    "common exports turn sets into long chains of comparisons in single precision.",
+    action="Sets become tables that are read by category, with the same treatment of other values.",
+)
+LGBM_LINEAR_TREE = rule(
+    "LGBM-LINEAR-TREE",
+    Severity.ERROR,
+    why="Leaves of linear trees are regressions, which no ONNX tree operator holds.",
+    action="The conversion refuses it. Fit the model with linear_tree=false, or bring target.candidate.",
+)
+LGBM_ZERO_AS_MISSING = rule(
+    "LGBM-ZERO-AS-MISSING",
+    Severity.WARNING,
+    why="Zeros take the way of missing values. onnxmltools and PMML exporters lose that without a word: most answers "
+    "change, and accuracy hardly moves.",
+    action="Zeros, and values up to 1e-35 that LightGBM rounds to zero, are turned into missing values in the graph.",
+)
+XGB_BEST_ITERATION = rule(
+    "XGB-BEST-ITERATION",
+    Severity.INFO,
+    why="After early stopping the model predicts with fewer trees than it holds; exports that keep all answer "
+    "differently.",
+    action="Only the trees up to the best iteration are converted.",
+)
+XGB_DART = rule(
+    "XGB-DART",
+    Severity.INFO,
+    why="DART scales each tree by a weight of its own, which onnxmltools refuses or loses.",
+    action="The weights are carried into the leaves.",
+)
+XGB_MISSING_VALUE = rule(
+    "XGB-MISSING-VALUE",
+    Severity.WARNING,
+    why="The model reads a number as missing, and that number is stored only in the pickled estimator.",
+    action="The number is turned into a missing value in the graph. Do not save this model as .json before migrating "
+    "it: the number would be lost.",
+)
 
 
 def candidate_adapted(adaptations: Sequence[str]) -> Finding:
