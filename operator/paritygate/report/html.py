@@ -53,9 +53,7 @@ def _view(report: ParityReport) -> dict[str, Any]:
         "candidate_text": words.candidate_text(report),
         "consequence": words.CONSEQUENCES[report.verdict],
         "equivalence_text": words.EQUIVALENCES[report.equivalence],
-        "gap": words.GAPS.get(report.diagnosis.gap, words.UNATTRIBUTED)
-        if report.diagnosis and report.diagnosis.gap
-        else words.UNATTRIBUTED,
+        "gap": words.gap_text(report.diagnosis),
         "missing": words.missing(report),
         "rows_needed": words.rows_needed(report),
         "checks": [_check_view(check, is_open=check.name == failing) for check in report.checks],

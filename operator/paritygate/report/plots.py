@@ -19,7 +19,7 @@ BULLET_WIDTH, BULLET_HEIGHT = 168.0, 20.0
 _BULLET_MARGIN = 8.0
 _BULLET_REACH = 1.5  # limits stand at two thirds, so that bars can be compared across checks
 
-WIDTH, HEIGHT = 520.0, 270.0
+WIDTH, HEIGHT = 500.0, 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 26.0, 46.0
 
 
@@ -76,7 +76,7 @@ def error_histogram(histogram: Histogram) -> Markup:
     low = min([*(_exponent(histogram.edges[index], exponents) for index in used), -1.0])
     high = max([*(_exponent(histogram.edges[index + 1], exponents) for index in used), 1.0])
     low, high = math.floor(low), math.ceil(high)
-    gutter = 46.0 if histogram.zeros else 0.0
+    gutter = 64.0 if histogram.zeros else 0.0
     begin, end = _LEFT + gutter, WIDTH - _RIGHT
     floor, top = HEIGHT - _BOTTOM, _TOP
     tallest = max([*counts, histogram.zeros])
@@ -105,8 +105,8 @@ def error_histogram(histogram: Histogram) -> Markup:
         over = left >= -1e-9
         parts.append(_rect("over" if over else "bar", x(left) + 0.5, y(counts[index]), width, floor - y(counts[index])))
     if histogram.zeros:
-        parts.append(_rect("bar", _LEFT + 6, y(histogram.zeros), gutter - 22, floor - y(histogram.zeros)))
-        parts.append(_text(_LEFT + 6 + (gutter - 22) / 2, floor + 19, "equal", "middle"))
+        parts.append(_rect("bar", _LEFT + 6, y(histogram.zeros), gutter - 34, floor - y(histogram.zeros)))
+        parts.append(_text(_LEFT + 6 + (gutter - 34) / 2, floor + 19, "equal", "middle"))
     parts += [
         _line("axis", _LEFT, floor, end, floor),
         _line("limit", x(0), top - 8, x(0), floor),
@@ -114,8 +114,8 @@ def error_histogram(histogram: Histogram) -> Markup:
         _text((begin + end) / 2, HEIGHT - 8, "largest error in the row, in units of tolerance τ", "middle", "name"),
         _text(_LEFT - 8, top - 10, "rows", "end", "name"),
     ]
-    over = sum(rows for rows, edge in zip(counts, histogram.edges, strict=False) if edge >= 1 - 1e-9)
-    return _svg("plot", WIDTH, HEIGHT, f"{over:,} of {total:,} rows beyond the limit", parts)
+    beyond, _ = rows_over_limit(histogram)
+    return _svg("plot", WIDTH, HEIGHT, f"{beyond:,} of {total:,} rows beyond the limit", parts)
 
 
 def rows_over_limit(histogram: Histogram) -> tuple[int, int]:
@@ -192,7 +192,7 @@ def _power(exponent: int) -> str:
 
 
 def _svg(name: str, width: float, height: float, words: str, parts: Iterable[str]) -> Markup:
-    head = f'<svg class="{name}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(words)}">'
+    head = f'<svg class="{name}" width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(words)}">'
     return Markup(head + "".join(parts) + "</svg>")  # noqa: S704 - texts pass through escape, all else are our numbers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
-from paritygate.api.report import Check, CheckName, Gap, Measurement, ParityReport, Severity, Verdict
+from paritygate.api.report import Check, CheckName, Diagnosis, Gap, Measurement, ParityReport, Severity, Verdict
 from paritygate.api.spec import Equivalence
 from paritygate.core.verdict import result_of_measurement
 
@@ -67,6 +67,11 @@ UNATTRIBUTED: Final = ("Not attributed", "The difference could not be traced to 
 SEVERITIES: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 _SEVERITY_OF_RESULT: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+
+
+def gap_text(diagnosis: Diagnosis | None) -> tuple[str, str]:
+    """The kind of gap and what it means."""
+    return GAPS[diagnosis.gap] if diagnosis and diagnosis.gap else UNATTRIBUTED
 
 
 def candidate_text(report: ParityReport) -> str:

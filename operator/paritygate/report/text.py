@@ -1,0 +1,135 @@
+"""The verdict in plain text, for terminals and logs: no colour, no markup, 80 columns wherever the numbers allow."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from paritygate.api.report import Check, ParityReport, Verdict
+from paritygate.report import numbers, words
+
+WIDTH = 80
+_MOST_NOT_JUDGED = 3
+
+
+def render(report: ParityReport, *, report_path: str | None = None, next_step: str | None = None) -> str:
+    """What `paritygate run` prints at the end: verdict, sentence, checks, where the report is, what to do next.
+
+    Args:
+        report: The evidence.
+        report_path: Where a person finds the page; None = it was not written.
+        next_step: One line that replaces the advice that follows from the report itself.
+    """
+    head = (
+        f"{words.SYMBOLS[report.verdict]} {report.verdict.upper()}  {report.migration} ({words.candidate_text(report)})"
+    )
+    blocks = [printable(head), paragraph(report.sentence)]
+    blocks.append(_checks(report.checks) if report.checks else "  No check was carried out.")
+    if report.verdict is not Verdict.PASSED:
+        blocks.append(_trouble(report))
+    blocks.append(_scope(report))
+    ending = [("Report", report_path)] if report_path else []
+    advice = next_step or (report.diagnosis.try_next if report.diagnosis else None)
+    if advice:
+        ending.append(("Next", advice))
+    blocks.append(labelled(ending))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def paragraph(text: str, indent: str = "  ") -> str:
+    """`text` wrapped to the width, control characters removed."""
+    return textwrap.fill(
+        printable(text), WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def labelled(entries: Iterable[tuple[str, str]], indent: str = "  ") -> str:
+    """Name and text in two columns; commands and paths are never broken."""
+    listed = list(entries)
+    width = max((len(name) for name, _ in listed), default=0) + 2
+    lines = [
+        textwrap.fill(
+            printable(text) or numbers.DASH,
+            WIDTH,
+            initial_indent=indent + name.ljust(width),
+            subsequent_indent=indent + " " * width,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, text in listed
+    ]
+    return "\n".join(lines)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
+    """Columns as wide as their widest cell; those in `right` are aligned to the right."""
+    cells = [list(head), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
+            for column, cell in enumerate(row)
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def printable(text: str) -> str:
+    """`text` on one line without control characters, so that model and data strings cannot steer a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _checks(checks: tuple[Check, ...]) -> str:
+    return table(
+        ("check", "result", "measured", "limit", "rows"), [_check_row(c) for c in checks], frozenset({2, 3, 4})
+    )
+
+
+def _check_row(check: Check) -> tuple[str, str, str, str, str]:
+    measurement = words.decisive(check)
+    result = f"{words.SYMBOLS[check.result]} {check.result}" + ("" if check.blocking else " (reported)")
+    if measurement is None:
+        return check.name, result, numbers.DASH, numbers.DASH, "0"
+    measured = numbers.quantity(measurement, measurement.measured)
+    if measurement.lower is not None and measurement.upper is not None:
+        beyond = measurement.limit is not None and measurement.lower > measurement.limit
+        bound, sign = (measurement.lower, "≥") if beyond else (measurement.upper, "≤")
+        measured += f" ({sign} {numbers.quantity(measurement, bound)})"
+    limit = numbers.quantity(measurement, measurement.limit)
+    return check.name, result, measured, limit, f"{measurement.rows:,}"
+
+
+def _trouble(report: ParityReport) -> str:
+    entries: list[tuple[str, str]] = []
+    if report.diagnosis:
+        entries.append(("Check", words.CHECKS[report.diagnosis.check].title))
+        entries.append(("Where", report.diagnosis.where))
+        if report.diagnosis.first_divergence:
+            entries.append(("Differs first at", report.diagnosis.first_divergence))
+        if report.diagnosis.gap:
+            name, meaning = words.GAPS[report.diagnosis.gap]
+            entries.append(("Kind of gap", f"{name}: {meaning}"))
+    entries += [("Missing", _missing_line(report))] if report.verdict is Verdict.INCONCLUSIVE else []
+    again = f"  See it again\n      {printable(report.diagnosis.reproduce)}" if report.diagnosis else ""
+    return "\n\n".join(part for part in (labelled(entries), again) if part)
+
+
+def _missing_line(report: ParityReport) -> str:
+    needed = words.rows_needed(report)
+    if needed:
+        return f"about {numbers.count(needed, 'row')} would settle it with 80% power; this run had {report.rows:,}"
+    reasons = [m.unjudged or m.message or "no row" for _, m in words.missing(report)]
+    return reasons[0] if reasons else "no check was able to block, so nothing was proved"
+
+
+def _scope(report: ParityReport) -> str:
+    entries: list[tuple[str, str]] = []
+    if report.smallest_damage and report.verdict is not Verdict.FAILED:
+        entries.append(("Would have caught", report.smallest_damage))
+    listed = [f"{item.what} ({item.why})" for item in report.not_judged[:_MOST_NOT_JUDGED]]
+    if len(report.not_judged) > _MOST_NOT_JUDGED:
+        listed.append(f"{len(report.not_judged) - _MOST_NOT_JUDGED} more in the report")
+    if listed:
+        entries.append(("Not judged", "; ".join(listed)))
+    return labelled(entries)
