@@ -88,6 +88,8 @@ class App:
             response = await self._answer(scope, receive)
         except RequestError as error:
             response = _failure(error.status, error.message)
+            if error.allow:
+                response.headers.append((b"allow", ", ".join(error.allow).encode()))
         except _DisconnectedError:
             return
         except Exception:  # noqa: BLE001 - logged, and the client gets an answer
@@ -249,6 +251,7 @@ def _check_method(scope: Scope, allowed: tuple[str, ...]) -> None:
         raise RequestError(
             f"method {scope['method']} is not offered at {scope['path'][:200]}; use {allowed[0]}",
             HTTPStatus.METHOD_NOT_ALLOWED,
+            allow=allowed,
         )
 
 

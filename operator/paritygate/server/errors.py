@@ -6,6 +6,7 @@ StartError      the server cannot start; carries the exit status of the process
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -18,12 +19,16 @@ EXIT_USAGE: Final = 64
 
 
 class RequestError(ParityGateError):
-    """A request cannot be answered. The message goes to the client as `{"error": …}`."""
+    """A request cannot be answered. The message goes to the client as `{"error": …}`.
 
-    def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+    `allow`: the methods that the path does offer, for status 405.
+    """
+
+    def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST, *, allow: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
+        self.allow = tuple(allow)
 
 
 class StartError(ParityGateError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Final
 
 import orjson
@@ -12,6 +13,7 @@ HEADER_BYTES: Final = 65_536
 """Of a request line with its headers. Checked as data arrives, so one read more may be looked at."""
 HEADER_SECONDS: Final = 20.0
 """How long a request line with its headers may take to arrive, and a new connection to send one."""
+_UPGRADE: Final = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class Protocol(HttpToolsProtocol):
@@ -45,6 +47,8 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads on, within the limits."""
+        if b"pgrade" in data and (self.cycle is None or not self.cycle.more_body):
+            data = _without_upgrade(data)
         super().data_received(data)
         if not self._reading_headers:
             if self._header_timer is not None:
@@ -84,3 +88,13 @@ class Protocol(HttpToolsProtocol):
             head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """A request without its offer to speak HTTP/2, which this server declines.
+
+    Java's client offers it with every first request, and httptools drops the body of a request that offers it:
+    https://github.com/Kludex/uvicorn/issues/2722
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"", head) + end + rest

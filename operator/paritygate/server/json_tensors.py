@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import sys
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -102,12 +103,15 @@ def _flattened(name: str, shape: tuple[int, ...], data: list[Any]) -> list[Any]:
     parts = [data]
     for size in shape:
         if not all(type(part) is list and len(part) == size for part in parts):
-            raise RequestError(
-                f"input {name!r}: nested data does not have shape {list(shape)}; "
-                "nest it like the shape, or send it flat"
-            )
+            raise _wrong_nesting(name, shape)
         parts = list(itertools.chain.from_iterable(parts))
     return parts
+
+
+def _wrong_nesting(name: str, shape: tuple[int, ...]) -> RequestError:
+    return RequestError(
+        f"input {name!r}: nested data does not have shape {list(shape)}; nest it like the shape, or send it flat"
+    )
 
 
 def _floats(name: str, datatype: str, shape: tuple[int, ...], flat: list[Any]) -> Array:
@@ -116,7 +120,7 @@ def _floats(name: str, datatype: str, shape: tuple[int, ...], flat: list[Any]) -
         with np.errstate(over="ignore"):
             array = np.array(flat, dtype=dtype)
     except OverflowError:
-        position = next(index for index, value in enumerate(flat) if abs(value) > np.finfo(np.float64).max)
+        position = next(index for index, value in enumerate(flat) if abs(value) > sys.float_info.max)
         _refuse_size(name, datatype, shape, position, flat)
     if datatype == Datatype.BF16:
         array = bf16_of_floats(array)
@@ -147,13 +151,13 @@ def _refuse_type(name: str, datatype: str, shape: tuple[int, ...], flat: list[An
     taken = _TYPES[datatype]
     position = next(index for index, value in enumerate(flat) if type(value) not in taken)
     value = flat[position]
+    if isinstance(value, list):
+        raise _wrong_nesting(name, shape)
     advice = ""
     if value is None:
         advice = (
             "; null is not a value, send NaN for a missing number" if datatype in FLOATS else "; null is not a value"
         )
-    elif isinstance(value, list):
-        advice = "; nest all of data or none of it"
     raise RequestError(
         f"input {name!r}, {place(shape, position)}: {datatype} takes {_EXPECTED[datatype]}, "
         f"found {brief(value, json.dumps)}{advice}"
