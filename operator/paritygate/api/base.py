@@ -5,14 +5,26 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from paritygate.api.rules import Rule, broken_places
 
 GROUP: Final = "paritygate.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+
+def list_map(key: str) -> dict[str, Any]:
+    """Schema keys of a list whose items have distinct values of `key`, by which server-side apply merges them."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+LIST_SET: Final = {"x-kubernetes-list-type": "set"}
+"""Schema keys of a list of distinct scalars."""
 
 
 class Model(BaseModel):
@@ -27,7 +39,29 @@ class Model(BaseModel):
         use_enum_values=False,
         ser_json_inf_nan="strings",
         val_json_bytes="base64",
+        use_attribute_docstrings=True,  # they become the descriptions of the CRD and the reference
     )
+
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+    """What must hold between the fields."""
+
+    @model_validator(mode="after")
+    def _rules_hold(self) -> Self:
+        if self.RULES:
+            stated = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+            broken = [rule.message for rule in self.RULES if broken_places(rule, stated)]
+            if broken:
+                raise PydanticCustomError("rule", "{messages}", {"messages": "; ".join(broken)})
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema, with the rules as Kubernetes evaluates them."""
+        reference = handler(core_schema)
+        rules = [{"rule": rule.cel, "message": rule.message} for rule in cls.RULES if rule.cel]
+        if rules:
+            handler.resolve_ref_schema(reference)["x-kubernetes-validations"] = rules
+        return reference
 
     def to_dict(self) -> dict[str, object]:
         """The object as JSON-ready data, camelCase, without fields that are None."""
@@ -49,7 +83,7 @@ ProbabilityString = Annotated[
 DurationString = Annotated[str, StringConstraints(strict=True, pattern=r"^([0-9]+(ms|s|m|h|d))+$", max_length=32)]
 """A duration such as '300ms', '5m' or '1h30m'."""
 
-Digest = Annotated[str, StringConstraints(strict=True, pattern=r"^sha256:[0-9a-f]{64}$")]
+Digest = Annotated[str, StringConstraints(strict=True, pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 """`sha256:` and 64 hexadecimal digits, of a file's bytes or of a folder's listing (see docs/reference/formats.md)."""
 
 MigrationName = Annotated[

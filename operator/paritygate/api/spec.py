@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final, Self
+from typing import Annotated, ClassVar, Final
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
+from paritygate.api import rules
 from paritygate.api.base import (
+    LIST_SET,
     DecimalString,
     Digest,
     DurationString,
     Model,
     ProbabilityString,
+    list_map,
 )
 
 ColumnName = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=256)]
@@ -129,6 +132,8 @@ class RecordedCapture(Model):
 class Source(Model):
     """The model as it runs today."""
 
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.SOURCE
+
     format: SourceFormat
     uri: Uri
     """File or folder; a path is relative to the manifest."""
@@ -141,24 +146,14 @@ class Source(Model):
     """PyTorch: `module:callable` inside the folder that returns the module."""
     call: Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_]\w*$", max_length=128)] | None = None
     """The one method to migrate, such as `predict_proba`; None = all that the format's outputs need."""
-    inputs: Annotated[tuple[InputTensor, ...], Field(min_length=1, max_length=256)] | None = None
-    outputs: Annotated[tuple[OutputTensor, ...], Field(min_length=1, max_length=64)] | None = None
-
-    @model_validator(mode="after")
-    def _loader_fits(self) -> Self:
-        if self.loader is not None and self.format is not SourceFormat.PYTORCH:
-            raise ValueError(
-                f"loader is only used by format PyTorch; remove it, or set format: PyTorch (found {self.format})"
-            )
-        if self.loader is None and self.format is SourceFormat.PYTORCH:
-            raise ValueError(
-                "format PyTorch needs loader: 'module:callable' that returns the module, e.g. loader: model:build"
-            )
-        if self.capture is not None and self.environment is not None:
-            raise ValueError(
-                "capture and environment exclude each other: recorded answers need no environment; remove one"
-            )
-        return self
+    inputs: (
+        Annotated[tuple[InputTensor, ...], Field(min_length=1, max_length=256, json_schema_extra=list_map("name"))]
+        | None
+    ) = None
+    outputs: (
+        Annotated[tuple[OutputTensor, ...], Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))]
+        | None
+    ) = None
 
 
 class BroughtCandidate(Model):
@@ -172,19 +167,14 @@ class BroughtCandidate(Model):
 class Target(Model):
     """What the model is to become."""
 
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.TARGET
+
     format: TargetFormat
     opset: Annotated[int, Field(ge=13, le=26)] | None = None
     """ONNX opset; None = the oldest that suffices and that the serving runtime reads."""
-    equivalence: Equivalence = Equivalence.NUMERIC
+    equivalence: Equivalence | None = None
+    """In what sense the conversion must equal the source; None = Numeric."""
     candidate: BroughtCandidate | None = None
-
-    @model_validator(mode="after")
-    def _candidate_excludes_conversion(self) -> Self:
-        if self.candidate is not None and "opset" in self.model_fields_set:
-            raise ValueError("candidate excludes opset: a brought artefact is judged as it is; remove one")
-        if self.candidate is not None and "equivalence" in self.model_fields_set:
-            raise ValueError("candidate excludes equivalence at this level; state candidate.equivalence instead")
-        return self
 
 
 class Slice(Model):
@@ -200,16 +190,20 @@ class Slice(Model):
 class Dataset(Model):
     """Held-out rows that the source and the candidate both answer."""
 
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.DATASET
+
     uri: Uri
     digest: Digest | None = None
     label: ColumnName | None = None
     group: ColumnName | None = None
     """Rows with one value in this column are not independent and count as one."""
-    slices: Annotated[tuple[Slice, ...], Field(max_length=32)] = ()
+    slices: Annotated[tuple[Slice, ...], Field(max_length=32, json_schema_extra=list_map("column"))] = ()
 
 
 class OutputTolerance(Model):
     """Tolerances of one output."""
+
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.OUTPUT_TOLERANCE
 
     name: TensorName
     rtol: DecimalString | None = None
@@ -219,17 +213,21 @@ class OutputTolerance(Model):
 class Numeric(Model):
     """Tolerances of element errors; None = derived from datatypes and the source's own noise."""
 
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.NUMERIC
+
     rtol: DecimalString | None = None
     atol: DecimalString | None = None
-    outputs: Annotated[tuple[OutputTolerance, ...], Field(max_length=64)] = ()
+    outputs: Annotated[tuple[OutputTolerance, ...], Field(max_length=64, json_schema_extra=list_map("name"))] = ()
 
 
 class Decisions(Model):
     """What counts as a decision and how many may change."""
 
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.DECISIONS
+
     max_flip_rate: ProbabilityString = "0.01"
     max_tie_rate: ProbabilityString = "0.02"
-    thresholds: Annotated[tuple[DecimalString, ...], Field(max_length=16)] = ()
+    thresholds: Annotated[tuple[DecimalString, ...], Field(max_length=16, json_schema_extra=LIST_SET)] = ()
     """Probabilities (binary or per class) or predictions at which the user decides."""
     top_k: Annotated[int, Field(ge=1, le=1000)] = 1
     group_by: ColumnName | None = None
@@ -262,16 +260,20 @@ class Metric(Model):
 class Validation(Model):
     """How the candidate is judged."""
 
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.VALIDATION
+
     task: Task | None = None
     dataset: Dataset
     numeric: Numeric = Numeric()
     decisions: Decisions = Decisions()
-    metrics: Annotated[tuple[Metric, ...], Field(max_length=16)] = ()
+    metrics: Annotated[tuple[Metric, ...], Field(max_length=16, json_schema_extra=list_map("name"))] = ()
     confidence: Annotated[str, StringConstraints(strict=True, pattern=r"^0\.[5-9][0-9]{0,4}$")] = "0.95"
 
 
 class Jobs(Model):
     """Limits of the work that a migration starts."""
+
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.JOBS
 
     deadline: DurationString = "1h"
     """How long one stage may run before it is stopped and the migration ends with Error."""
@@ -282,6 +284,8 @@ class Jobs(Model):
 class ModelMigrationSpec(Model):
     """What to migrate, to what, and how to judge it."""
 
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.SPEC
+
     source: Source
     target: Target
     validation: Validation
@@ -291,30 +295,8 @@ class ModelMigrationSpec(Model):
     )
     """Change it to run again without another change."""
 
-    @model_validator(mode="after")
-    def _metric_needs_label_and_margin(self) -> Self:
-        if self.equivalence is Equivalence.METRIC:
-            if self.validation.dataset.label is None:
-                raise ValueError(
-                    "equivalence Metric needs validation.dataset.label: without labels no metric can be computed"
-                )
-            if not self.validation.metrics:
-                raise ValueError(
-                    "equivalence Metric needs validation.metrics, e.g. metrics: [{name: accuracy, maxDrop: '0.005'}]"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _metric_margins_are_stated(self) -> Self:
-        if self.equivalence is Equivalence.METRIC:
-            for index, metric in enumerate(self.validation.metrics):
-                if metric.max_drop is None:
-                    raise ValueError(
-                        f"equivalence Metric needs validation.metrics[{index}].maxDrop, the drop in {metric.name} that you accept, e.g. '0.005'"
-                    )
-        return self
-
     @property
     def equivalence(self) -> Equivalence:
         """The equivalence that the one candidate of this migration is judged by."""
-        return self.target.candidate.equivalence if self.target.candidate else self.target.equivalence
+        stated = self.target.candidate.equivalence if self.target.candidate else self.target.equivalence
+        return stated or Equivalence.NUMERIC

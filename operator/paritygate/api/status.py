@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from paritygate.api.artifacts import StageName
-from paritygate.api.base import Digest, Model
+from paritygate.api.base import Digest, Model, list_map
 from paritygate.api.report import CheckName, Finding, Verdict
 
 Timestamp = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
@@ -102,7 +102,7 @@ class VerdictStatus(Model):
 
     result: Verdict
     report_digest: Digest
-    checks: Annotated[tuple[CheckStatus, ...], Field(max_length=16)] = ()
+    checks: Annotated[tuple[CheckStatus, ...], Field(max_length=16, json_schema_extra=list_map("name"))] = ()
 
 
 class RevisionState(StrEnum):
@@ -129,11 +129,11 @@ class ModelMigrationStatus(Model):
 
     observed_generation: int = -1
     phase: str | None = None
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))] = ()
     run: RunStatus | None = None
     source: SourceStatus | None = None
-    stages: Annotated[tuple[StageStatus, ...], Field(max_length=16)] = ()
-    candidates: Annotated[tuple[CandidateStatus, ...], Field(max_length=8)] = ()
+    stages: Annotated[tuple[StageStatus, ...], Field(max_length=16, json_schema_extra=list_map("name"))] = ()
+    candidates: Annotated[tuple[CandidateStatus, ...], Field(max_length=8, json_schema_extra=list_map("name"))] = ()
     verdict: VerdictStatus | None = None
-    revisions: Annotated[tuple[RevisionStatus, ...], Field(max_length=8)] = ()
+    revisions: Annotated[tuple[RevisionStatus, ...], Field(max_length=8, json_schema_extra=list_map("name"))] = ()
     url: str | None = None
