@@ -1,7 +1,7 @@
 """`python -m paritygate.worker STAGE …`: carries out one stage as docs/reference/formats.md says.
 
 `assess`, `convert` and `validate` take `--request FILE`; `dataset` takes `--uri PATH`. All take `--out FOLDER`.
-A stage is a module of this package with `run(request, out)`; it is imported only when asked for.
+A stage is a module of this package with `run(request, out)`; `out` is an empty folder to write to.
 """
 
 from __future__ import annotations
@@ -15,14 +15,20 @@ from pathlib import Path
 from paritygate.agent.stage import carry_out
 from paritygate.worker.stage import explain
 
-STAGES = {"assess": "request", "convert": "request", "validate": "request", "dataset": "uri"}
+STAGES = {
+    "assess": ("request", "assess"),
+    "convert": ("request", "convert"),
+    "validate": ("request", "validate"),
+    "dataset": ("uri", "datasets"),
+}
+"""Stage → its argument and its module in this package."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status of the stage: 0 complete, 3 failed with `failure.json`."""
     parser = argparse.ArgumentParser(prog="python -m paritygate.worker", description=__doc__)
     commands = parser.add_subparsers(dest="stage", required=True)
-    for name, subject in STAGES.items():
+    for name, (subject, _) in STAGES.items():
         command = commands.add_parser(name)
         command.add_argument(f"--{subject}", dest="subject", required=True, type=Path)
         command.add_argument("--out", required=True, type=Path)
@@ -30,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
     def work(folder: str) -> None:
-        importlib.import_module(f"paritygate.worker.{options.stage}").run(options.subject, Path(folder))
+        importlib.import_module(f"paritygate.worker.{STAGES[options.stage][1]}").run(options.subject, Path(folder))
 
     status: int = carry_out(str(options.out), work, explain)
     return status

@@ -1,13 +1,37 @@
 """SKLearn: estimators and pipelines in joblib, pickle or skops files, or a folder with one of these and its code."""
 
+import contextlib
 import os
 import zipfile
+from collections import OrderedDict
 
+import numpy as np
+
+from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError, one_line
-from paritygate.agent.frameworks import pickles
+from paritygate.agent.frameworks import pickles, tabular, trees
+from paritygate.agent.frameworks.model import (
+    FRAME,
+    LABEL,
+    MATRIX,
+    PREDICTION,
+    PROBABILITIES,
+    SCORES,
+    TRANSFORMED,
+    Demand,
+    Model,
+    dense,
+    plain_classes,
+)
 
 ENDINGS = (".pkl", ".pickle", ".joblib", ".skops", ".sav", ".p")
 _METHODS = ("predict", "predict_proba", "decision_function", "transform")
+_OUTPUTS = {
+    "predict": "label",
+    "predict_proba": "probabilities",
+    "decision_function": "scores",
+    "transform": "transformed",
+}
 
 
 def load(path, loader=None):
@@ -19,6 +43,195 @@ def load(path, loader=None):
     if isinstance(estimator, type) or not any(hasattr(estimator, method) for method in _METHODS):
         raise AgentError("WrongFormat", _no_estimator(path, estimator))
     return estimator
+
+
+def adapt(native, request):
+    """The estimator as a `Model`."""
+    model = SklearnModel(native, request)
+    types = untrusted_types(request["model"])
+    if types:
+        model.find(
+            "SKOPS-TYPES-TRUSTED",
+            "Warning",
+            "the skops file names types that skops does not trust by itself: %s" % ", ".join(types),
+            "loading them runs code of the environment that the file chooses",
+            "they were trusted for this capture; read the list, and load the file only where that code may run",
+        )
+    return model
+
+
+class SklearnModel(Model):
+    """A fitted estimator or pipeline."""
+
+    framework = "scikit-learn"
+
+    def __init__(self, native, request):
+        super().__init__(native, request)
+        import sklearn
+
+        self.version = sklearn.__version__
+        self.parts = estimators_of(native)
+        for part in self.parts:
+            # In one thread a forest adds its trees in one order, so that the same capture has the same digest.
+            if "n_jobs" in getattr(part, "__dict__", {}):
+                part.n_jobs = 1
+        self.methods = self._methods()
+        self.frame = False
+        self.names = None
+
+    def demand(self, table, free):
+        names = getattr(self.native, "feature_names_in_", None)
+        names = None if names is None else [str(name) for name in names]
+        if self._takes_text():
+            return Demand(FRAME, [_text_column(table, free)], (), 1)
+        width = getattr(self.native, "n_features_in_", None)
+        if names is not None and (set(names) & set(table) or not _is_one_tensor(table, free)):
+            self.frame, self.names = True, names
+            return Demand(FRAME, names, (), len(names))
+        return Demand(MATRIX, ("features", None), (), None if width is None else int(width))
+
+    def answer(self, inputs):
+        rows = self._rows(inputs)
+        answers = OrderedDict()
+        for method in self.methods:
+            found = getattr(self.native, method)(rows)
+            if method == "predict_proba" and isinstance(found, list):
+                for position, part in enumerate(found):
+                    answers["probabilities_%d" % position] = dense(part)
+            else:
+                answers[self._output(method)] = dense(found)
+        return answers
+
+    def role(self, name):
+        classes = getattr(self.native, "classes_", None)
+        several = isinstance(classes, list)
+        if name.startswith("probabilities_"):
+            return PROBABILITIES, plain_classes(classes[int(name.rsplit("_", 1)[1])])
+        roles = {"label": LABEL, "probabilities": PROBABILITIES, "scores": SCORES, "transformed": TRANSFORMED}
+        role = roles.get(name, PREDICTION)
+        if role in (PREDICTION, TRANSFORMED) or classes is None or several:
+            return role, None
+        return role, plain_classes(classes)
+
+    def task(self):
+        if self.kind() == "classifier":
+            return "Classification"
+        return "Regression" if self.kind() == "regressor" else "Generic"
+
+    def kind(self):
+        """classifier, regressor, clusterer, outlier_detector or transformer, as scikit-learn of any version says it."""
+        from sklearn import base
+
+        if base.is_classifier(self.native):
+            return "classifier"
+        if base.is_regressor(self.native):
+            return "regressor"
+        last = self.parts[0] if not hasattr(self.native, "steps") else self.native.steps[-1][1]
+        return getattr(last, "_estimator_type", None) or ("clusterer" if hasattr(last, "predict") else "transformer")
+
+    def thresholds(self):
+        return trees.thresholds_of_sklearn(self.native, None if self.frame else "features", self.names)
+
+    def missing_text(self):
+        return None if any(_knows_none(part) for part in self.parts) else float("nan")
+
+    @contextlib.contextmanager
+    def threads(self, count):
+        try:
+            import threadpoolctl
+        except ImportError:
+            yield False
+            return
+        with threadpoolctl.threadpool_limits(limits=count):
+            yield True
+
+    def _methods(self):
+        if self.call:
+            if not callable(getattr(self.native, self.call, None)):
+                offered = [method for method in _METHODS if hasattr(self.native, method)]
+                raise AgentError(
+                    "CallMissing",
+                    "source.call is %r, which %s does not have; it has %s"
+                    % (self.call, type(self.native).__name__, ", ".join(offered)),
+                )
+            return [self.call]
+        if self.kind() == "classifier":
+            chosen = ["predict"]
+            scores = [name for name in ("predict_proba", "decision_function") if hasattr(self.native, name)]
+            return chosen + scores[:1]
+        return ["predict"] if hasattr(self.native, "predict") else ["transform"]
+
+    def _output(self, method):
+        if method == "predict" and self.kind() != "classifier":
+            return "prediction"
+        return _OUTPUTS.get(method, method)
+
+    def _rows(self, inputs):
+        """What the estimator's methods take: an array, a sequence of text, or a data frame."""
+        if self.frame:
+            return tabular.frame(inputs, self.missing_text())
+        rows = next(iter(inputs.values()))
+        if isinstance(rows, Category):
+            rows = rows.values()
+        if rows.dtype == object:
+            missing = self.missing_text()
+            flat = [missing if value is None else value for value in rows.reshape(-1)]
+            rows = np.asarray(flat + [None], dtype=object)[:-1].reshape(rows.shape)
+        return rows
+
+    def _takes_text(self):
+        """Whether the first step reads a sequence of text, as text vectorisers do."""
+        first = self.native
+        while hasattr(first, "steps"):
+            first = first.steps[0][1]
+        return hasattr(first, "build_analyzer") or type(first).__name__ == "HashingVectorizer"
+
+
+def estimators_of(estimator):
+    """The estimator and every estimator inside it, outermost first."""
+    found, queue, seen = [], [estimator], set()
+    while queue:
+        part = queue.pop(0)
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, (list, tuple)):
+            queue.extend(part)
+        elif isinstance(part, dict):
+            queue.extend(part.values())
+        elif isinstance(part, np.ndarray) and part.dtype == object:
+            queue.extend(part.reshape(-1))
+        elif hasattr(part, "get_params") and hasattr(part, "__dict__"):
+            found.append(part)
+            queue.extend(vars(part).values())
+    return found
+
+
+def _text_column(table, free):
+    texts = [name for name in free if not isinstance(table[name], Category) and table[name].dtype == object]
+    if len(texts) != 1:
+        raise AgentError(
+            "DatasetMismatch",
+            "the model reads one column of text; the dataset has %s among %s. Leave one, or name the others as label, "
+            "group or slices" % (", ".join(map(repr, texts)) or "none", ", ".join(map(repr, free))),
+        )
+    return texts[0]
+
+
+def _is_one_tensor(table, free):
+    if "features" in table:
+        return True
+    return len(free) == 1 and not isinstance(table[free[0]], Category) and table[free[0]].ndim == 2
+
+
+def _knows_none(part):
+    """Whether a fitted encoder or imputer was given None, not NaN, for missing text."""
+    if getattr(part, "missing_values", 0) is None:
+        return True
+    categories = getattr(part, "categories_", None)
+    return isinstance(categories, list) and any(
+        value is None for column in categories if np.asarray(column).dtype == object for value in column
+    )
 
 
 def _is_skops(path):

@@ -1,0 +1,146 @@
+"""Capture: writes a source's answers to a dataset as a capture folder (docs/reference/formats.md)."""
+
+import json
+import os
+from collections import OrderedDict
+
+import numpy as np
+
+from paritygate.agent import environment, exchange, mapping, noise, probes, signature
+from paritygate.agent.answering import answer
+from paritygate.agent.failures import AgentError
+from paritygate.agent.frameworks import framework_module
+from paritygate.agent.stage import progress
+
+
+def run(request_file, out):
+    """Carries out the CaptureRequest in `request_file`; writes to the folder `out`. AgentError says why it cannot."""
+    with open(request_file, encoding="utf-8") as stream:
+        request = json.load(stream)
+    capture(request, out)
+
+
+def capture(request, out):
+    """Carries out a CaptureRequest, a dict with camelCase keys; returns the manifest as a dict."""
+    module = framework_module(request["format"])
+    table = exchange.load(request["rows"])
+    rows = len(next(iter(table.values()))) if table else 0
+    if not rows:
+        raise AgentError("DatasetEmpty", "the dataset has no rows; nothing can be learnt about the source from it")
+    annotations = mapping.annotations(table, request)
+    progress("loading the source")
+    model = module.adapt(module.load(request["model"], request.get("loader")), request)
+    inputs = mapping.inputs_of(model, table, request)
+    originals = OrderedDict((one.name, one.original) for one in inputs)
+    answers = answer(model, originals, "answering the dataset")
+    outputs = signature.outputs_of(model, answers, request, annotations)
+    exact = all(one.is_exact() for one in inputs)
+    save = _Saver(out)
+    save("inputs", OrderedDict((one.wire_name, one.wire()) for one in inputs))
+    save("reference", signature.renamed(answers, outputs))
+    if not exact:
+        cast = OrderedDict((one.name, one.restore(one.wire())) for one in inputs)
+        save("cast", signature.renamed(answer(model, cast, "answering the rows as cast to the wire"), outputs))
+    save("annotations", annotations)
+    measured = noise.measure(model, originals)
+    for entry, output in zip(measured, outputs):
+        entry["output"] = output["name"]
+    probed = _probe(model, inputs, outputs, answers, save)
+    _unused(model, table, annotations, inputs)
+    manifest = OrderedDict(
+        apiVersion="paritygate.dev/v1alpha1",
+        kind="Capture",
+        format=request["format"],
+        framework=model.framework,
+        frameworkVersion=model.version,
+        source=request["sourceDigest"],
+        dataset=request["datasetDigest"],
+        rows=rows,
+        columns=[column for one in inputs for column in one.columns],
+        task=request.get("task") or model.task() or signature.task_of(outputs, answers, annotations, request),
+        signature=OrderedDict(inputs=[_tensor(one) for one in inputs], outputs=outputs),
+        sourceDatatypes=OrderedDict((o["name"], _dtype(a)) for o, a in zip(outputs, answers.values())),
+        castExact=exact,
+        environment=environment.describe(request.get("environmentDigest")),
+        noise=measured,
+        probes=probed,
+        findings=model.findings,
+    )
+    _write_manifest(os.path.join(out, "capture.json"), manifest)
+    return manifest
+
+
+class _Saver(object):
+    """Writes tables of the capture folder."""
+
+    def __init__(self, out):
+        self.out = out
+
+    def __call__(self, name, table):
+        exchange.save(os.path.join(self.out, name + ".npz"), table)
+
+
+def _probe(model, inputs, outputs, answers, save):
+    progress("asking probes")
+    made, wires = probes.make(model, inputs)
+    found = probes.ask(model, inputs, made, wires)
+    save("probes", wires)
+    save("probes_reference", signature.renamed(signature.aligned(found, answers), outputs))
+    return made + [probes.ask_empty_batch(model, inputs)]
+
+
+def _tensor(one):
+    return OrderedDict(name=one.wire_name, datatype=one.datatype, shape=list(one.shape))
+
+
+def _dtype(column):
+    if mapping.is_ragged(column):
+        return str(column[0].dtype)
+    return str(column.dtype) if column.dtype.kind not in "OUS" else "str"
+
+
+def _unused(model, table, annotations, inputs):
+    used = {column for one in inputs for column in one.columns} | set(annotations)
+    unused = [name for name in table if name not in used]
+    if unused:
+        model.find(
+            "UNUSED-COLUMNS",
+            "Info",
+            "the model takes no notice of the dataset's columns %s" % mapping.listed(unused),
+            "a column that should be an input but has another name would be missed silently",
+            "remove them from the dataset, or correct their names",
+        )
+    if any(one.empty_is_missing and one.datatype == "BYTES" and _has_missing(one.original) for one in inputs):
+        names = [one.wire_name for one in inputs if one.datatype == "BYTES" and _has_missing(one.original)]
+        model.find(
+            "MISSING-TEXT",
+            "Info",
+            "inputs %s have missing text" % mapping.listed(names),
+            "the Open Inference Protocol has no missing text",
+            'on the wire, "" stands for missing text in these inputs; clients must send it so',
+        )
+
+
+def _has_missing(column):
+    if isinstance(column, exchange.Category):
+        return bool((column.codes < 0).any())
+    return column.dtype == object and any(value is None for value in column.reshape(-1))
+
+
+def _write_manifest(path, manifest):
+    text = json.dumps(_jsonable(manifest), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    with open(path, "wb") as stream:
+        stream.write(text.encode("utf-8"))
+
+
+def _jsonable(value):
+    """Values of the manifest as canonical JSON has them: no None, infinities as words."""
+    if isinstance(value, dict):
+        return OrderedDict((key, _jsonable(part)) for key, part in value.items() if part is not None)
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return "NaN" if np.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    return value

@@ -1,0 +1,100 @@
+"""LightGBM: text models and pickled estimators."""
+
+import contextlib
+import os
+
+from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
+from paritygate.agent.frameworks import boosting, pickles, trees
+
+_PICKLED = (".pkl", ".pickle", ".joblib")
+_RANKING = ("lambdarank", "rank_xendcg")
+
+
+def load(path, loader=None):
+    """A Booster, or the estimator that was pickled. AgentError: it cannot be read, or is none."""
+    if os.path.isdir(path):
+        path = pickles.only_file(path, (".txt", ".lgb", *_PICKLED))
+    pickles.require_file(path)
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise pickles.package_missing(error, "format LightGBM") from error
+    if path.lower().endswith(_PICKLED):
+        return boosting.read_estimator(path, lightgbm.Booster, "lightgbm")
+    with open(path, "rb") as stream:
+        text = stream.read()
+    if not text.startswith(b"tree") or b"end of trees" not in text:
+        what = (
+            "is truncated: it has no line 'end of trees'"
+            if text.startswith(b"tree")
+            else "is not a LightGBM text model"
+        )
+        raise AgentError("ModelUnreadable", "%s %s; write it again with save_model" % (os.path.basename(path), what))
+    try:
+        return lightgbm.Booster(model_str=text.decode("utf-8"))
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        message = "%s cannot be read as a LightGBM model: %s; it may be damaged, or of a newer LightGBM"
+        raise AgentError("ModelUnreadable", message % (os.path.basename(path), one_line(error))) from error
+
+
+def adapt(native, request):
+    """The Booster or estimator as a `Model`."""
+    return LightGBMModel(native, request)
+
+
+class LightGBMModel(boosting.BoostingModel):
+    """A LightGBM model."""
+
+    framework = "lightgbm"
+
+    def __init__(self, native, request):
+        super().__init__(native, request)
+        import lightgbm
+
+        self.version = lightgbm.__version__
+        self.booster = native.booster_ if self.estimator else native
+        model = self.booster.dump_model(num_iteration=1)
+        self.objective = model.get("objective", "custom").split(" ")[0]
+        self.num_class = int(model["num_class"])
+        self.limit = None
+
+    def feature_names(self):
+        names = self.booster.feature_name()
+        return None if all(name == "Column_%d" % place for place, name in enumerate(names)) else names
+
+    def width(self):
+        return int(self.booster.num_feature())
+
+    def predict(self, rows):
+        return self.native.predict(rows, **({"num_threads": self.limit} if self.limit else {}))
+
+    def answer(self, inputs):
+        if self.estimator and self.limit:
+            self.native.n_jobs = self.limit
+        return super().answer(inputs)
+
+    def task(self):
+        if self.objective in _RANKING:
+            return boosting.RANKING
+        if hasattr(self.native, "classes_") or self.objective in ("binary", "multiclass", "multiclassova"):
+            return boosting.CLASSIFICATION
+        return boosting.REGRESSION
+
+    def classes(self):
+        return max(2, self.num_class)
+
+    def thresholds(self):
+        return trees.thresholds_of_lightgbm(self.booster, None if self.frame else "features", self.names)
+
+    @contextlib.contextmanager
+    def threads(self, count):
+        before = getattr(self.native, "n_jobs", None)
+        self.limit = count
+        try:
+            yield True
+        finally:
+            self.limit = None
+            if self.estimator:
+                self.native.n_jobs = before

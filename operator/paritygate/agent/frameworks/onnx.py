@@ -1,0 +1,154 @@
+"""ONNX: `.onnx` files, with external data beside them, answered by onnxruntime."""
+
+import contextlib
+import os
+from collections import OrderedDict
+
+import numpy as np
+
+from paritygate.agent.exchange import Category
+from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
+from paritygate.agent.frameworks import pickles
+from paritygate.agent.frameworks.model import LABEL, PROBABILITIES, TENSORS, Demand, Model
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int8)": np.int8,
+    "tensor(int16)": np.int16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
+    "tensor(bool)": np.bool_,
+    "tensor(string)": object,
+}
+_WIRE = {
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(float16)": "FP16",
+    "tensor(bool)": "BOOL",
+}
+_WIRE.update((one, one[7:-1].upper()) for one in _DTYPES if "int" in one)
+_LABELS = ("label", "output_label")
+_PROBABILITIES = ("probabilities", "output_probability")
+
+
+def load(path, loader=None):
+    """An inference session on the CPU. AgentError: it cannot be read."""
+    if os.path.isdir(path):
+        path = pickles.only_file(path, (".onnx",))
+    pickles.require_file(path)
+    return session(path, None)
+
+
+def session(path, threads):
+    """A session of a number of threads, None = as the runtime chooses."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise pickles.package_missing(error, "format ONNX") from error
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        message = (
+            "%s cannot be read by onnxruntime %s: %s; it may be truncated, lack its external data, or need a newer "
+        )
+        message += "runtime"
+        found = (os.path.basename(path), onnxruntime.__version__, one_line(error))
+        raise AgentError("ModelUnreadable", message % found) from error
+
+
+def adapt(native, request):
+    """The session as a `Model`."""
+    return OnnxModel(native, request)
+
+
+class OnnxModel(Model):
+    """An ONNX graph."""
+
+    framework = "onnxruntime"
+    batch = 256
+    narrow_outputs = False
+
+    def __init__(self, native, request):
+        super().__init__(native, request)
+        import onnxruntime
+
+        self.version = onnxruntime.__version__
+        self.path = request["model"]
+        self.types = OrderedDict((one.name, one.type) for one in native.get_inputs())
+        self.shapes = OrderedDict((one.name, one.shape) for one in native.get_inputs())
+        self.outputs = [one.name for one in native.get_outputs()]
+        for one in list(native.get_inputs()) + list(native.get_outputs()):
+            if one.type not in _DTYPES:
+                raise AgentError(
+                    "WrongFormat",
+                    "%r of the ONNX model is a %s; only tensors pass the wire. Export classifiers with zipmap=False"
+                    % (one.name, one.type),
+                )
+        first = [shape[0] for shape in self.shapes.values() if shape and isinstance(shape[0], int)]
+        if first:
+            self.fix_batch(first[0])
+
+    def datatype(self, name, natural):
+        return _WIRE[self.types[name]]
+
+    def demand(self, table, free):
+        return Demand(TENSORS, list(self.types), (), None)
+
+    def settle(self, inputs):
+        settled = OrderedDict()
+        for name, column in inputs.items():
+            settled[name] = self._as_declared(name, column)
+        return settled
+
+    def answer(self, inputs):
+        feeds = {name: self._cast(name, column) for name, column in inputs.items()}
+        return OrderedDict(zip(self.outputs, self.native.run(None, feeds)))
+
+    def role(self, name):
+        if name in _LABELS and set(self.outputs) & set(_PROBABILITIES):
+            return LABEL, None
+        return (PROBABILITIES, None) if name in _PROBABILITIES else super().role(name)
+
+    @contextlib.contextmanager
+    def threads(self, count):
+        before = self.native
+        path = self.path if os.path.isfile(self.path) else pickles.only_file(self.path, (".onnx",))
+        self.native = session(path, count)
+        try:
+            yield True
+        finally:
+            self.native = before
+
+    def _as_declared(self, name, column):
+        """A column in the form that the graph declares, so that the wire's datatype is the graph's."""
+        text = self.types[name] == "tensor(string)"
+        if isinstance(column, Category):
+            column = column.values() if text else column.categories[column.codes]
+        if text != (column.dtype == object and not isinstance(column[0], np.ndarray)):
+            raise AgentError(
+                "DatasetMismatch",
+                "input %r of the ONNX model is %s, and the dataset's column is %s"
+                % (name, self.types[name], column.dtype),
+            )
+        shape = self.shapes[name]
+        if column.ndim == 1 and len(shape) == 2 and not (len(column) and isinstance(column[0], np.ndarray)):
+            column = column.reshape(-1, 1)
+        return column
+
+    def _cast(self, name, column):
+        dtype = _DTYPES[self.types[name]]
+        if dtype is object:
+            cells = ["" if value is None else str(value) for value in column.reshape(-1)]
+            return np.asarray(cells + [None], dtype=object)[:-1].reshape(column.shape)
+        return np.ascontiguousarray(column).astype(dtype)

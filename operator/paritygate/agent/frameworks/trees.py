@@ -1,0 +1,142 @@
+"""Split thresholds of trees, traced back to the cells of the model's inputs where that can be done exactly enough."""
+
+import json
+
+import numpy as np
+
+from paritygate.agent.frameworks.model import Threshold
+
+_SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
+
+
+def thresholds_of_sklearn(estimator, matrix, names):
+    """Thresholds of an estimator or pipeline. `matrix`: name of its one input; None = one input per name of `names`."""
+    before, last = [], estimator
+    while hasattr(last, "steps"):
+        before += [step for _, step in last.steps[:-1]]
+        last = last.steps[-1][1]
+    found = {}
+    for feature, value in _splits(last):
+        place = (feature, value)
+        for step in reversed(before + _own_preprocessor(last)):
+            place = _back(step, *place) if place else None
+        if place and np.isfinite(place[1]):
+            found.setdefault(place[0], set()).add(float(place[1]))
+    return thresholds(found, matrix, names)
+
+
+def thresholds_of_lightgbm(booster, matrix, names):
+    """Thresholds of the numerical splits of a LightGBM booster."""
+    found = {}
+    queue = [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]
+    while queue:
+        node = queue.pop()
+        if "split_feature" not in node:
+            continue
+        if node.get("decision_type") == "<=":
+            found.setdefault(int(node["split_feature"]), set()).add(float(node["threshold"]))
+        queue += [node["left_child"], node["right_child"]]
+    return thresholds(found, matrix, names)
+
+
+def thresholds_of_xgboost(booster, matrix, names):
+    """Thresholds of the numerical splits of an XGBoost booster."""
+    positions = {name: position for position, name in enumerate(booster.feature_names or ())}
+    found = {}
+    for text in booster.get_dump(dump_format="json"):
+        queue = [json.loads(text)]
+        while queue:
+            node = queue.pop()
+            queue += node.get("children", [])
+            if isinstance(node.get("split_condition"), (int, float)):
+                split = node["split"]
+                position = positions[split] if split in positions else int(split[1:])
+                found.setdefault(position, set()).add(float(node["split_condition"]))
+    return thresholds(found, matrix, names)
+
+
+def thresholds(found, matrix, names):
+    """`Threshold` list from a dict of feature position → set of values."""
+    listed = []
+    for feature in sorted(found):
+        values = np.asarray(sorted(found[feature]))
+        listed.append(Threshold(matrix, feature, values) if matrix else Threshold(names[feature], 0, values))
+    return listed
+
+
+def _splits(estimator):
+    """(feature, threshold) of every numerical split of a tree, forest or gradient boosting model."""
+    if hasattr(estimator, "_predictors"):
+        for predictor in (one for several in estimator._predictors for one in several):
+            for node in predictor.nodes:
+                if not node["is_leaf"] and not node["is_categorical"]:
+                    yield int(node["feature_idx"]), float(node["num_threshold"])
+    elif hasattr(estimator, "tree_"):
+        tree = estimator.tree_
+        for feature, value in zip(tree.feature, tree.threshold):
+            if feature >= 0:
+                yield int(feature), float(value)
+    elif hasattr(estimator, "estimators_"):
+        for part in np.asarray(estimator.estimators_, dtype=object).reshape(-1):
+            for split in _splits(part):
+                yield split
+
+
+def _own_preprocessor(estimator):
+    """The column transformer that histogram gradient boosting applies to its own input, where it has one."""
+    preprocessor = getattr(estimator, "_preprocessor", None)
+    return [preprocessor] if preprocessor is not None else []
+
+
+def _back(step, feature, value):
+    """The (feature, value) before a step that is (feature, value) after it; None = cannot be said."""
+    if step in ("passthrough", None):
+        return feature, value
+    kind = type(step).__name__
+    if hasattr(step, "steps"):
+        place = (feature, value)
+        for _, inner in reversed(step.steps):
+            place = _back(inner, *place) if place else None
+        return place
+    if kind in _SCALERS:
+        row = np.zeros((1, step.n_features_in_))
+        row[0, feature] = value
+        return feature, float(step.inverse_transform(row)[0, feature])
+    if kind == "SimpleImputer":
+        whole = len(step.statistics_) and not getattr(step, "add_indicator", False)
+        return (feature, value) if whole and not _is_nan(step.statistics_).any() else None
+    if kind == "FunctionTransformer":
+        func = getattr(step.func, "func", step.func)
+        return (feature, value) if func is None or getattr(func, "__name__", "") == "check_array" else None
+    if hasattr(step, "transformers_") and hasattr(step, "output_indices_"):
+        return _back_through_columns(step, feature, value)
+    return None
+
+
+def _back_through_columns(step, feature, value):
+    for name, inner, columns in step.transformers_:
+        places = step.output_indices_.get(name, slice(0, 0))
+        if (isinstance(inner, str) and inner == "drop") or not places.start <= feature < places.stop:
+            continue
+        positions = _positions(step, columns)
+        if len(positions) != places.stop - places.start:
+            return None
+        place = _back(inner, feature - places.start, value)
+        return (positions[place[0]], place[1]) if place else None
+    return None
+
+
+def _positions(step, columns):
+    """Positions of a column transformer's columns among its inputs."""
+    width = step.n_features_in_
+    if isinstance(columns, slice):
+        return list(range(width))[columns]
+    columns = [columns] if isinstance(columns, (str, int)) else list(columns)
+    if len(columns) == width and all(isinstance(column, (bool, np.bool_)) for column in columns):
+        return [position for position, chosen in enumerate(columns) if chosen]
+    names = [str(name) for name in getattr(step, "feature_names_in_", ())]
+    return [names.index(column) if isinstance(column, str) else int(column) for column in columns]
+
+
+def _is_nan(values):
+    return np.asarray([isinstance(value, float) and np.isnan(value) for value in np.asarray(values, dtype=object)])

@@ -1,0 +1,87 @@
+"""How far a source is from itself: the same rows again, one at a time, and with one thread against two."""
+
+import math
+from collections import OrderedDict
+
+import numpy as np
+
+from paritygate.agent.answering import answer
+from paritygate.agent.mapping import is_ragged, take
+
+ROWS = 64
+"""Rows that are repeated: enough for batch effects, few enough for models that take a second per row."""
+
+# As torch.testing.assert_close: beyond it, the same call differed by more than the order of additions explains.
+_ROUNDING = {2: (1e-3, 1e-5), 4: (1.3e-6, 1e-5), 8: (1e-7, 1e-7)}
+
+
+def fixed_part(rows, count=ROWS):
+    """Numbers of at most `count` rows, evenly spread over the dataset."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, count)).round().astype(np.int64))
+
+
+def measure(model, inputs):
+    """Noise of each output over the fixed part: a list of `Noise` as dicts, and the rows repeated."""
+    rows = len(next(iter(inputs.values())))
+    chosen = fixed_part(rows)
+    part = OrderedDict((name, take(column, chosen)) for name, column in inputs.items())
+    whole = answer(model, part)
+    again = answer(model, part)
+    repeats = [again, answer(model, part, batch=1)]
+    with model.threads(1) as limited:
+        if limited:
+            repeats.append(answer(model, part))
+    with model.threads(2) as limited:
+        if limited:
+            repeats.append(answer(model, part))
+    noise = []
+    for name, column in whole.items():
+        distances = np.concatenate([_distances(column, repeat[name]) for repeat in repeats])
+        noise.append(
+            OrderedDict(
+                output=name,
+                floor=_percentile(distances, 99.9),
+                rows=len(chosen),
+                stochastic=_differs(column, again[name]),
+            )
+        )
+    return noise
+
+
+def _numeric(column):
+    return is_ragged(column) or column.dtype.kind in "fc"
+
+
+def _flat(column):
+    parts = [np.asarray(row).reshape(-1) for row in column] if is_ragged(column) else [column.reshape(-1)]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _distances(left, right):
+    """Absolute differences of two answers; 0 where both are the same infinity or NaN, infinite where one is."""
+    if not _numeric(left):
+        return np.zeros(1)
+    left, right = _flat(left), _flat(right)
+    if left.shape != right.shape:
+        return np.asarray([np.inf])
+    with np.errstate(all="ignore"):
+        distances = np.abs(left.astype(np.float64) - right.astype(np.float64))
+    same = (left == right) | (np.isnan(left) & np.isnan(right))
+    return np.where(same, 0.0, np.where(np.isnan(distances), np.inf, distances))
+
+
+def _differs(left, right):
+    if not _numeric(left):
+        return not np.array_equal(left, right)
+    distances = _distances(left, right)
+    values = _flat(left)
+    relative, absolute = _ROUNDING.get(values.dtype.itemsize, _ROUNDING[8])
+    with np.errstate(all="ignore"):
+        allowed = absolute + relative * np.abs(values.astype(np.float64))
+    return distances.shape != allowed.shape or bool(np.any(distances > np.nan_to_num(allowed)))
+
+
+def _percentile(distances, percent):
+    """The smallest value that at least `percent` of the distances do not exceed."""
+    ordered = np.sort(distances)
+    return float(ordered[max(0, int(math.ceil(len(ordered) * percent / 100.0)) - 1)]) if len(ordered) else 0.0

@@ -1,0 +1,201 @@
+"""Probe rows: a row of the dataset with one thing changed, such as NaN in a cell, and how the source takes each.
+
+Their number is bounded, and the same dataset and model give the same probes. A probe is made on the wire, so that the
+candidate can be sent exactly what the source was asked.
+"""
+
+from collections import OrderedDict
+
+import numpy as np
+
+from paritygate.agent.answering import SourceError, once, one_row
+from paritygate.agent.exchange import Category
+from paritygate.agent.failures import one_line
+from paritygate.agent.mapping import is_ragged, ragged
+from paritygate.agent.stage import progress
+
+LIMITS = OrderedDict(
+    [("nan", 40), ("inf", 32), ("zero", 32), ("extreme", 48), ("threshold", 84), ("unseen-category", 20)]
+)
+"""Probes of each kind at most, 256 in all."""
+UNSEEN = "paritygate-unseen"
+
+
+class Cell(object):
+    """One place in a row of one input, with what the dataset has there."""
+
+    def __init__(self, one, wire, position, label):
+        self.input, self.position, self.label = one, position, label
+        self.datatype = one.datatype
+        if is_ragged(wire):
+            values = np.concatenate([row.reshape(-1) for row in wire])
+        else:
+            values = wire.reshape(len(wire), -1)
+            values = values.reshape(-1) if position is None else values[:, position]
+        self.dtype = values.dtype
+        if values.dtype == object:
+            self.known = set(values)
+        elif values.dtype.kind == "f":
+            finite = values[np.isfinite(values)]
+            self.low, self.high = (finite.min(), finite.max()) if len(finite) else (values.dtype.type(0),) * 2
+            self.has_nan, self.infinite = bool(np.isnan(values).any()), set(values[np.isinf(values)].tolist())
+        else:
+            self.low, self.high = values.min(), values.max()
+
+    def contains(self, value):
+        """Whether the dataset's domain holds a value: its range, its categories, and NaN only where it has NaN."""
+        if self.dtype == object:
+            return value in self.known
+        if self.dtype.kind == "f" and not np.isfinite(value):
+            return self.has_nan if np.isnan(value) else float(value) in self.infinite
+        return bool(self.low <= value <= self.high)
+
+
+def make(model, inputs):
+    """Probe rows as (probes, {wire name: wire column}): `probes` are dicts of description, kind and insideDomain."""
+    wires = OrderedDict((one.wire_name, one.wire()) for one in inputs)
+    base = len(next(iter(wires.values()))) // 2
+    cells = [cell for one in inputs for cell in _cells(one, wires[one.wire_name])]
+    wanted = OrderedDict((kind, []) for kind in LIMITS)
+    for cell in cells:
+        for kind, value, description in _changes(cell):
+            wanted[kind].append((cell, value, description))
+    wanted["threshold"] = _beside_thresholds(model, inputs, wires)
+    probes, rows = [], OrderedDict((name, []) for name in wires)
+    for kind, changes in wanted.items():
+        for cell, value, description in _spread(changes, LIMITS[kind]):
+            probes.append(
+                OrderedDict(description=description, kind=kind, insideDomain=cell.contains(value)),
+            )
+            for name, wire in wires.items():
+                row = np.array(wire[base], copy=True)
+                rows[name].append(_changed(row, cell, value) if name == cell.input.wire_name else row)
+    return probes, OrderedDict((name, _column(values, wires[name])) for name, values in rows.items())
+
+
+def ask(model, inputs, probes, wires):
+    """Answers of the source to each probe row alone, by output; sets `refused` where it raised. None where it refused."""
+    restored = OrderedDict((one.name, one.restore(wires[one.wire_name])) for one in inputs)
+    answers = []
+    for row, probe in enumerate(probes):
+        try:
+            answers.append(once(model, _single(restored, row), 1))
+        except SourceError as error:
+            probe["refused"] = one_line(error.__cause__)
+            answers.append(None)
+        if row % 32 == 31:
+            progress("asking probes", row + 1, len(probes))
+    return answers
+
+
+def ask_empty_batch(model, inputs):
+    """The probe of kind empty-batch: what the source says to no rows at all."""
+    probe = OrderedDict(description="no rows at all", kind="empty-batch", insideDomain=False)
+    empty = OrderedDict()
+    for one in inputs:
+        column = one.original
+        if is_ragged(column):
+            column = np.stack([column[0]])
+        empty[one.name] = column[np.zeros(0, dtype=np.int64)]
+    try:
+        once(model, empty, 0)
+    except SourceError as error:
+        probe["refused"] = one_line(error.__cause__)
+    return probe
+
+
+def _single(inputs, row):
+    return one_row(inputs, row)
+
+
+def _cells(one, wire):
+    """Cells of an input that are probed: each where there are few, else some of them and the whole row."""
+    width = 1 if is_ragged(wire) else int(np.prod(wire.shape[1:]))
+    if width == 1 and not is_ragged(wire):
+        return [Cell(one, wire, 0, one.columns[0] if len(one.columns) == 1 else one.wire_name)]
+    if is_ragged(wire):
+        return [Cell(one, wire, None, "all of %s" % one.wire_name)]
+    if width <= 64:
+        labels = one.columns if len(one.columns) == width else ["%s[%d]" % (one.wire_name, i) for i in range(width)]
+        return [Cell(one, wire, position, labels[position]) for position in range(width)]
+    some = np.unique(np.linspace(0, width - 1, 8).round().astype(int))
+    whole = Cell(one, wire, None, "all of %s" % one.wire_name)
+    return [whole] + [Cell(one, wire, int(place), "%s[%d]" % (one.wire_name, place)) for place in some]
+
+
+def _changes(cell):
+    """(kind, value, description) of what is tried in one cell, thresholds apart."""
+    if cell.dtype == object:
+        yield "nan", "", "empty or missing text in %s" % cell.label
+        yield "unseen-category", UNSEEN, "unseen text in %s" % cell.label
+        return
+    kind = cell.dtype.type
+    if cell.dtype.kind == "b":
+        yield "zero", kind(False), "False in %s" % cell.label
+        yield "extreme", kind(True), "True in %s" % cell.label
+        return
+    yield "zero", kind(0), "zero in %s" % cell.label
+    yield "extreme", cell.low, "smallest value in %s" % cell.label
+    yield "extreme", cell.high, "largest value in %s" % cell.label
+    if cell.dtype.kind == "f":
+        yield "nan", kind(np.nan), "NaN in %s" % cell.label
+        yield "inf", kind(np.inf), "+Inf in %s" % cell.label
+        yield "inf", kind(-np.inf), "-Inf in %s" % cell.label
+        beyond = max(abs(float(cell.low)), abs(float(cell.high)), 1.0) * 1e3
+        yield "extreme", kind(min(beyond, float(np.finfo(cell.dtype).max))), "far above the data in %s" % cell.label
+    elif int(cell.high) < np.iinfo(cell.dtype).max:
+        yield "unseen-category", kind(int(cell.high) + 1), "one above the data in %s" % cell.label
+
+
+def _beside_thresholds(model, inputs, wires):
+    by_name = {one.name: one for one in inputs}
+    several = []
+    for threshold in model.thresholds():
+        one = by_name.get(threshold.input)
+        wire = wires[one.wire_name] if one else None
+        if one is None or isinstance(one.original, Category) or is_ragged(wire) or wire.dtype.kind != "f":
+            continue
+        width = int(np.prod(wire.shape[1:]))
+        label = (
+            one.columns[threshold.position] if len(one.columns) == width else "%s[%d]" % (one.name, threshold.position)
+        )
+        cell = Cell(one, wire, threshold.position, label)
+        several.append([(cell, value) for value in _spread(list(threshold.values), LIMITS["threshold"] // 3)])
+    # In turn over the features, so that a bound on the number leaves out no feature before it leaves out a value.
+    turns = [
+        column[turn] for turn in range(max(map(len, several), default=0)) for column in several if turn < len(column)
+    ]
+    changes = []
+    for cell, value in turns[: LIMITS["threshold"] // 3]:
+        at = cell.dtype.type(value)
+        changes.append((cell, at, "threshold %r in %s" % (float(value), cell.label)))
+        for towards, word in ((-np.inf, "below"), (np.inf, "above")):
+            beside = np.nextafter(at, cell.dtype.type(towards))
+            changes.append((cell, beside, "one step %s threshold %r in %s" % (word, float(value), cell.label)))
+    return changes
+
+
+def _spread(items, limit):
+    if len(items) <= limit:
+        return items
+    return [items[place] for place in np.unique(np.linspace(0, len(items) - 1, limit).round().astype(int))]
+
+
+def _changed(row, cell, value):
+    flat = row.reshape(-1)
+    if cell.position is None:
+        flat[...] = value
+    else:
+        flat[cell.position] = value
+    return flat.reshape(row.shape)
+
+
+def _column(rows, like):
+    if is_ragged(like):
+        return ragged(rows)
+    if not rows:
+        return like[:0]
+    column = np.empty((len(rows),) + like.shape[1:], dtype=like.dtype)
+    for position, row in enumerate(rows):
+        column[position] = row
+    return column
