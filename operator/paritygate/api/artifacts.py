@@ -218,7 +218,7 @@ class ConvertRequest(Model):
     target: Target
     model_name: str
     model: str | None
-    """Path of the source model; None = it is not here, because answers were recorded elsewhere and a candidate is brought."""
+    """Path of the source model; None = it is not here: answers were recorded elsewhere and a candidate is brought."""
     brought: str | None = None
     """Path of the brought artefact."""
     capture: str

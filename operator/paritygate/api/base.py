@@ -15,7 +15,7 @@ from paritygate.api.rules import Rule, broken_places
 
 GROUP: Final = "paritygate.dev"
 VERSION: Final = "v1alpha1"
-API_VERSION: Final = f"{GROUP}/{VERSION}"
+API_VERSION: Final = "paritygate.dev/v1alpha1"
 
 
 def list_map(key: str) -> dict[str, Any]:

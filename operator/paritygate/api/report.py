@@ -6,10 +6,11 @@ and the same digest. The results in it follow from the numbers in it by `parityg
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from paritygate.api.base import API_VERSION, Digest, Model
 from paritygate.api.spec import Datatype, Equivalence, SourceFormat, Task
@@ -49,6 +50,21 @@ class Gap(StrEnum):
     """The artefact was made elsewhere, or is not meant to be equal."""
 
 
+def _without_numbers_beyond_json(value: object) -> object:
+    """`value` with NaN and infinities, at any depth, as the words that stand for them in all our JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {name: _without_numbers_beyond_json(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_numbers_beyond_json(part) for part in value]
+    return value
+
+
+Shown = Annotated[object, AfterValidator(_without_numbers_beyond_json)]
+"""Any JSON value, such as a model's answer; NaN and infinities are kept as 'NaN', 'Infinity' and '-Infinity'."""
+
+
 class WorstRow(Model):
     """One row on which source and candidate differ most."""
 
@@ -56,11 +72,11 @@ class WorstRow(Model):
     """Index in the dataset, or in the probes where `probe` is set; from 0."""
     probe: str | None = None
     """What the probe row tries, such as 'NaN in age'; None = a row of the dataset."""
-    input: dict[str, object]
+    input: dict[str, Shown]
     """The row's input by column; long tensors are cut."""
-    reference: object
+    reference: Shown
     """The source's answer."""
-    candidate: object
+    candidate: Shown
     """The candidate's answer."""
     error: float | None = None
     """Largest absolute difference in this row, in the output's unit; None = not a number to subtract."""

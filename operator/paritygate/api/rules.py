@@ -29,7 +29,7 @@ class Rule:
     """Other fields whose values explain the problem."""
 
 
-class Unknown(Exception):  # noqa: N818  (not an error: the value is reported for itself)
+class Unknown(Exception):
     """A rule asked for a field whose value is wrong in itself, so the rule cannot be judged."""
 
 
@@ -140,7 +140,7 @@ DATASET: Final = (
         ),
     ),
     Rule(
-        message="group cannot be the column of label: rows of one group would all have one label; correct one of the two",
+        message="group cannot be the column of label: all rows of a group would have one label; correct one of the two",
         cel="!has(self.group) || !has(self.label) || self.group != self.label",
         broken=lambda s: _either(breaks="group" in s and "label" in s and s["group"] == s["label"], at=("group",)),
         related=(("label",),),
@@ -249,7 +249,7 @@ VALIDATION: Final = (
 
 def _equivalence(s: Stated) -> str:
     target = s["target"]
-    return str((target["candidate"] if "candidate" in target else target).get("equivalence", "Numeric"))
+    return str(target.get("candidate", target).get("equivalence", "Numeric"))
 
 
 _METRIC_CEL: Final = (
@@ -283,7 +283,7 @@ SPEC: Final = (
         ),
     ),
     Rule(
-        message="an output that validation.numeric.outputs names is not among source.outputs; use a name that stands there",
+        message="validation.numeric.outputs names an output that source.outputs lacks; use a name that stands there",
         cel="!has(self.source.outputs) || !has(self.validation.numeric) || !has(self.validation.numeric.outputs) || "
         "self.validation.numeric.outputs.all(t, self.source.outputs.exists(o, o.name == t.name))",
         broken=lambda s: (

@@ -21,6 +21,11 @@ from paritygate.api.base import (
 ColumnName = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=256)]
 TensorName = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=256)]
 Uri = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=2048)]
+Requirement = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9]", min_length=1, max_length=512)]
+PythonVersion = Annotated[str, StringConstraints(strict=True, pattern=r"^3\.[0-9]{1,2}$", max_length=8)]
+Method = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_]\w*$", max_length=128)]
+Confidence = Annotated[str, StringConstraints(strict=True, pattern=r"^0\.[5-9][0-9]{0,4}$", max_length=8)]
+RunID = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._-]+$", max_length=63)]
 Callable_ = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)]
 ANY_SIZE: Final = -1
 """A dimension that may have any size."""
@@ -104,15 +109,23 @@ class OutputTensor(Model):
     shape: Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=8)] | None = None
 
 
+InputTensors = Annotated[
+    tuple[InputTensor, ...], Field(min_length=1, max_length=256, json_schema_extra=list_map("name"))
+]
+OutputTensors = Annotated[
+    tuple[OutputTensor, ...], Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))
+]
+
+
 class VirtualEnvironment(Model):
     """A Python environment that is solved and built once, and kept by the digest of its solution."""
 
     requirements: Annotated[
-        tuple[Annotated[str, StringConstraints(strict=True, min_length=1, max_length=512)], ...],
+        tuple[Requirement, ...],
         Field(min_length=1, max_length=200),
     ]
     """Requirement specifiers (PEP 508), such as 'scikit-learn==1.2.2'."""
-    python: Annotated[str, StringConstraints(strict=True, pattern=r"^3\.[0-9]{1,2}$")] | None = None
+    python: PythonVersion | None = None
     """Python version of the environment; None = the version that runs ParityGate."""
 
 
@@ -144,7 +157,7 @@ class Source(Model):
     capture: RecordedCapture | None = None
     loader: Callable_ | None = None
     """PyTorch: `module:callable` inside the folder that returns the module."""
-    call: Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_]\w*$", max_length=128)] | None = None
+    call: Method | None = None
     """The one method to migrate, such as `predict_proba`; None = all that the format's outputs need."""
     inputs: (
         Annotated[tuple[InputTensor, ...], Field(min_length=1, max_length=256, json_schema_extra=list_map("name"))]
@@ -267,7 +280,8 @@ class Validation(Model):
     numeric: Numeric = Numeric()
     decisions: Decisions = Decisions()
     metrics: Annotated[tuple[Metric, ...], Field(max_length=16, json_schema_extra=list_map("name"))] = ()
-    confidence: Annotated[str, StringConstraints(strict=True, pattern=r"^0\.[5-9][0-9]{0,4}$")] = "0.95"
+    confidence: Confidence = "0.95"
+    """Of every statistical bound; shared among the slices and candidates that are judged together."""
 
 
 class Jobs(Model):
@@ -290,9 +304,7 @@ class ModelMigrationSpec(Model):
     target: Target
     validation: Validation
     jobs: Jobs = Jobs()
-    run_id: Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._-]+$", max_length=63)] | None = Field(
-        default=None, alias="runID"
-    )
+    run_id: RunID | None = Field(default=None, alias="runID")
     """Change it to run again without another change."""
 
     @property

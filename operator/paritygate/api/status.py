@@ -18,7 +18,7 @@ Reason = Annotated[
 
 
 class ConditionType(StrEnum):
-    """Conditions that ParityGate sets. Reconciling and Stalled are kstatus's: at most one of them stands, only as True."""
+    """Conditions that ParityGate sets. Reconciling and Stalled are kstatus's: at most one stands, and only as True."""
 
     ASSESSED = "Assessed"
     CONVERTED = "Converted"
