@@ -120,6 +120,27 @@ class GraphBuilder:
         """`tensor` in another element type."""
         return self.add("Cast", tensor, to=element_type)
 
+    def inline(self, model: onnx.ModelProto, feed: str) -> list[str]:
+        """Adds the nodes of a model of one input, which becomes `feed`; returns its outputs."""
+        graph = model.graph
+        for entry in model.opset_import:
+            self.require(entry.domain, entry.version)
+        prefix = "/".join([*self._scopes, f"inline_{self._count}"])
+        self._count += 1
+        names = {"": "", graph.input[0].name: feed}
+        for tensor in graph.initializer:
+            names[tensor.name] = self.constant(_array_of(tensor))
+        for node in graph.node:
+            for output in node.output:
+                names.setdefault(output, f"{prefix}/{len(names)}")
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            copy.input[:] = [names[name] for name in node.input]
+            copy.output[:] = [names[name] for name in node.output]
+            copy.name = f"{prefix}/node_{len(self._nodes)}"
+            self._nodes.append(copy)
+        return [names[output.name] for output in graph.output]
+
     def model(self, name: str) -> onnx.ModelProto:
         """The finished model; IR version as old as its operators allow."""
         used = {node.domain for node in self._nodes} | {""}
@@ -130,6 +151,14 @@ class GraphBuilder:
         return helper.make_model(
             graph, opset_imports=imports, producer_name="paritygate", ir_version=minimum_ir_version(imports)
         )
+
+
+def _array_of(tensor: onnx.TensorProto) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = numpy_helper.to_array(tensor)
+    if tensor.data_type != onnx.TensorProto.STRING:
+        return array
+    texts = [value.decode() if isinstance(value, bytes) else str(value) for value in array.ravel()]
+    return np.array(texts, dtype=object).reshape(array.shape)
 
 
 def minimum_ir_version(imports: Sequence[onnx.OperatorSetIdProto]) -> int:

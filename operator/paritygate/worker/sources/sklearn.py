@@ -1,0 +1,83 @@
+"""SKLearn: estimators and pipelines in pickle, joblib or skops files, alone or in a folder with their code."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from paritygate.agent.frameworks import sklearn as agent_sklearn
+from paritygate.api.artifacts import Assessment
+from paritygate.api.spec import Source, SourceFormat
+from paritygate.errors import ConfigurationError
+from paritygate.worker.pickles import read_pickle, unreadable
+from paritygate.worker.rules.pickled import estimators, framework_versions, pickle_findings, unknown_imports
+from paritygate.worker.sources import Conversion, Converted
+from paritygate.worker.sources._files import digest_of_model, size_of_model
+from paritygate.worker.targets.onnx_graph import GraphBuilder
+
+EXTRA = "sklearn"
+_ENDINGS: Final = agent_sklearn.ENDINGS
+
+
+def assess(model: Path, source: Source) -> Assessment:  # noqa: ARG001 - the protocol of source modules
+    """What the file says. ConfigurationError: it is truncated, of another format, or holds no estimator."""
+    file = model_file(model)
+    contents = read_pickle(file)
+    classes = estimators(contents)
+    if not classes:
+        raise unreadable(file, "a scikit-learn model", "no estimator is in it")
+    versions = framework_versions(contents)
+    return Assessment(
+        format=SourceFormat.SKLEARN,
+        framework="scikit-learn",
+        framework_version=versions.get("scikit-learn"),
+        packages=versions,
+        digest=digest_of_model(model),
+        size=size_of_model(model),
+        parameters=contents.parameters(),
+        estimators=classes,
+        imports=contents.imports,
+        custom_code=unknown_imports(contents),
+        findings=pickle_findings(contents, installed={"scikit-learn": _installed("scikit-learn")}),
+    )
+
+
+def convert(conversion: Conversion) -> Converted:
+    """Writes the model in double precision. ConfigurationError: a step cannot be converted, and which."""
+    from paritygate.worker.sources._sklearn.legacy import load  # noqa: PLC0415 - assessing loads no scikit-learn
+    from paritygate.worker.sources._sklearn.outputs import write_inputs, write_outputs  # noqa: PLC0415
+    from paritygate.worker.sources._sklearn.writer import Writer  # noqa: PLC0415
+
+    estimator, found = load(model_file(conversion.model))
+    w = Writer(GraphBuilder(conversion.opset), findings=list(found))
+    signature = conversion.capture.signature
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = write_inputs(w, estimator, signature)
+        write_outputs(w, estimator, table, signature)
+    conversion.destination.write_bytes(w.builder.model("model").SerializeToString(deterministic=True))
+    return Converted(
+        converter={name: version(name) for name in ("onnx", "paritygate", "scikit-learn", "skl2onnx")},
+        findings=tuple(w.findings),
+        categories=w.categories,
+    )
+
+
+def model_file(model: Path) -> Path:
+    """The model's file, alone or the only one of its kind in a folder."""
+    if not model.is_dir():
+        return model
+    found = sorted(path for path in model.iterdir() if path.name.lower().endswith(_ENDINGS))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise ConfigurationError(
+            "ModelUnreadable",
+            f"source.uri: folder {model.name} must hold exactly one {' or '.join(_ENDINGS)} file, found {names}",
+        )
+    return found[0]
+
+
+def _installed(distribution: str) -> str:
+    return version(distribution)
