@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from decimal import Decimal
@@ -65,7 +66,9 @@ class Model(BaseModel):
 
     def to_dict(self) -> dict[str, object]:
         """The object as JSON-ready data, camelCase, without fields that are None."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        # Through JSON text: model_dump(mode="json") leaves NaN and infinities as floats, whatever ser_json_inf_nan says.
+        data: dict[str, object] = json.loads(self.model_dump_json(by_alias=True, exclude_none=True))
+        return data
 
 
 DecimalString = Annotated[

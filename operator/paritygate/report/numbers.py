@@ -18,10 +18,8 @@ def number(value: float | None, digits: int = 3) -> str:
     """`value` with `digits` significant digits; counts below a million in full; a dash for None."""
     if value is None:
         return DASH
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else _signed("∞", value)
     if value == 0:
         return "0"
     size = abs(value)
@@ -67,24 +65,26 @@ def bounds(measurement: Measurement) -> str:
 
 def answer(value: object, digits: int = 3) -> str:
     """A model's answer, or an input, on one line; long lists are cut."""
-    if value is None:
-        return "missing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= _LARGEST_PLAIN else str(value)
-    if isinstance(value, float):
-        return number(value, digits)
-    if isinstance(value, str):
-        return value if value else "“”"
-    if isinstance(value, Mapping):
-        return " · ".join(f"{key} {answer(part, digits)}" for key, part in value.items())
-    if isinstance(value, Sequence):
-        parts = [answer(part, digits) for part in value[:_LONGEST_LIST]]
-        if len(value) > _LONGEST_LIST:
-            parts.append(f"… {len(value) - _LONGEST_LIST:,} more")
-        return f"[{', '.join(parts)}]"
-    return str(value)
+    match value:
+        case None:
+            text = "missing"
+        case bool():
+            text = "true" if value else "false"
+        case int():
+            text = f"{value:,}" if abs(value) >= _LARGEST_PLAIN else str(value)
+        case float():
+            text = number(value, digits)
+        case str():
+            text = {"": "“”", "Infinity": "∞", "-Infinity": "−∞"}.get(value, value)
+        case Mapping():
+            text = " · ".join(f"{key} {answer(part, digits)}" for key, part in value.items())
+        case Sequence():
+            parts = [answer(part, digits) for part in value[:_LONGEST_LIST]]
+            parts += [f"… {len(value) - _LONGEST_LIST:,} more"] if len(value) > _LONGEST_LIST else []
+            text = f"[{', '.join(parts)}]"
+        case _:
+            text = str(value)
+    return text
 
 
 def answers(reference: object, candidate: object) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from paritygate.api.report import Histogram, Measurement, Scatter
 from paritygate.report import numbers
 
+_ROUNDING = 1e-9
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 BULLET_WIDTH, BULLET_HEIGHT = 168.0, 20.0
@@ -51,7 +52,7 @@ def bullet(measurement: Measurement) -> Markup:
         parts.append(_rect("range", x(low), middle - 4.5, max(x(high) - x(low), 2), 9, radius=2))
     parts.append(_line("limit", x(limit), 1, x(limit), BULLET_HEIGHT - 1))
     if math.isnan(measured) or measured > end or measured < start:
-        at, way = (x(measured), -1) if measured < start else (x(measured), 1)
+        at, way = x(measured), (-1 if measured < start else 1)
         tip = at + way * 6
         parts.append(
             f'<path class="dot" d="M{at:.1f} {middle - 5:.1f}L{tip:.1f} {middle:.1f}L{at:.1f} {middle + 5:.1f}Z"/>'
@@ -102,7 +103,7 @@ def error_histogram(histogram: Histogram) -> Markup:
     for index in used:
         left, right = (_exponent(histogram.edges[i], exponents) for i in (index, index + 1))
         width = max(x(right) - x(left) - 1.0, 1.5)
-        over = left >= -1e-9
+        over = left >= -_ROUNDING
         parts.append(_rect("over" if over else "bar", x(left) + 0.5, y(counts[index]), width, floor - y(counts[index])))
     if histogram.zeros:
         parts.append(_rect("bar", _LEFT + 6, y(histogram.zeros), gutter - 34, floor - y(histogram.zeros)))
@@ -120,7 +121,7 @@ def error_histogram(histogram: Histogram) -> Markup:
 
 def rows_over_limit(histogram: Histogram) -> tuple[int, int]:
     """Rows in bins that begin at the tolerance or above, and all rows."""
-    over = sum(rows for rows, edge in zip(histogram.counts, histogram.edges, strict=False) if edge >= 1 - 1e-9)
+    over = sum(rows for rows, edge in zip(histogram.counts, histogram.edges, strict=False) if edge >= 1 - _ROUNDING)
     return over, sum(histogram.counts) + histogram.zeros
 
 
@@ -161,10 +162,18 @@ def flip_scatter(scatter: Scatter) -> Markup:
         parts.append(_text(right - 4, y(at) - 6, f"threshold {numbers.number(at)}", "end", "mark"))
     parts += [
         _text((left + right) / 2, height - 8, "source answered", "middle", "name"),
-        f'<text class="name" text-anchor="middle" transform="translate(14 {(top + floor) / 2:.1f}) rotate(-90)">candidate answered</text>',
+        f'<g transform="translate(14 {(top + floor) / 2:.1f}) rotate(-90)">',
+        _text(0, 0, "candidate answered", "middle", "name"),
+        "</g>",
     ]
     flipped_count = sum(point[2] for point in points)
-    return _svg("plot", width, height, f"{flipped_count:,} flips among {len(points):,} points", parts)
+    return _svg(
+        "plot",
+        width,
+        height,
+        f"{numbers.count(flipped_count, 'flip')} among {numbers.count(len(points), 'point')}",
+        parts,
+    )
 
 
 def _scale(low: float, high: float) -> tuple[float, float, list[float]]:
@@ -192,15 +201,18 @@ def _power(exponent: int) -> str:
 
 
 def _svg(name: str, width: float, height: float, words: str, parts: Iterable[str]) -> Markup:
-    head = f'<svg class="{name}" width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(words)}">'
-    return Markup(head + "".join(parts) + "</svg>")  # noqa: S704 - texts pass through escape, all else are our numbers
+    size = f'width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"'
+    head = f'<svg class="{name}" {size} role="img" aria-label="{escape(words)}">'
+    return Markup(head + "".join(parts) + "</svg>")  # noqa: S704 - texts are escaped
 
 
 def _empty(words: str) -> Markup:
     return _svg("plot none", WIDTH, 64, words, [_text(WIDTH / 2, 38, words, "middle", "name")])
 
 
-def _rect(name: str, x: float, y: float, width: float, height: float, radius: float = 0) -> str:
+def _rect(  # noqa: PLR0913, PLR0917 - as SVG has it
+    name: str, x: float, y: float, width: float, height: float, radius: float = 0
+) -> str:
     rounded = f' rx="{radius:g}"' if radius else ""
     return f'<rect class="{name}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"{rounded}/>'
 

@@ -108,8 +108,7 @@ def _trouble(report: ParityReport) -> str:
         if report.diagnosis.first_divergence:
             entries.append(("Differs first at", report.diagnosis.first_divergence))
         if report.diagnosis.gap:
-            name, meaning = words.GAPS[report.diagnosis.gap]
-            entries.append(("Kind of gap", f"{name}: {meaning}"))
+            entries.append(("Kind of gap", ": ".join(words.GAPS[report.diagnosis.gap])))
     entries += [("Missing", _missing_line(report))] if report.verdict is Verdict.INCONCLUSIVE else []
     again = f"  See it again\n      {printable(report.diagnosis.reproduce)}" if report.diagnosis else ""
     return "\n\n".join(part for part in (labelled(entries), again) if part)

@@ -17,6 +17,13 @@ class CheckText(NamedTuple):
     question: str
 
 
+class GapText(NamedTuple):
+    """A kind of gap and what it means."""
+
+    title: str
+    meaning: str
+
+
 CHECKS: Final = {
     CheckName.CONTRACT: CheckText("Contract", "Same outputs, classes and datatypes, at every batch size?"),
     CheckName.NOISE_FLOOR: CheckText("Noise floor", "How far is the source from itself when asked again?"),
@@ -45,31 +52,33 @@ EQUIVALENCES: Final = {
 }
 
 GAPS: Final = {
-    Gap.INPUT_CAST: (
+    Gap.INPUT_CAST: GapText(
         "Input cast",
-        "The wire's datatype cannot carry these inputs exactly: the source itself answers differently once its "
-        "inputs are cast. The conversion is not to blame.",
+        meaning="The wire's datatype cannot carry these inputs exactly: the source itself answers differently once "
+        "its inputs are cast. The conversion is not to blame.",
     ),
-    Gap.CONVERTER: (
+    Gap.CONVERTER: GapText(
         "Converter",
-        "Source and candidate were given the same inputs and compute different answers: the conversion changed the "
-        "computation.",
+        meaning="Source and candidate were given the same inputs and compute different answers: the conversion "
+        "changed the computation.",
     ),
-    Gap.CANDIDATE: (
+    Gap.CANDIDATE: GapText(
         "Candidate",
-        "The artefact was made elsewhere, or is not meant to be equal, and it computes different answers from the same "
-        "inputs.",
+        meaning="The artefact was made elsewhere, or is not meant to be equal, and it computes different answers from "
+        "the same inputs.",
     ),
 }
 
-UNATTRIBUTED: Final = ("Not attributed", "The difference could not be traced to the inputs or to the conversion.")
+UNATTRIBUTED: Final = GapText(
+    "Not attributed", "The difference could not be traced to the inputs or to the conversion."
+)
 
 SEVERITIES: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 _SEVERITY_OF_RESULT: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
 
 
-def gap_text(diagnosis: Diagnosis | None) -> tuple[str, str]:
+def gap_text(diagnosis: Diagnosis | None) -> GapText:
     """The kind of gap and what it means."""
     return GAPS[diagnosis.gap] if diagnosis and diagnosis.gap else UNATTRIBUTED
 

@@ -26,7 +26,6 @@ from paritygate.api.report import (
     Signature,
     Subject,
     TensorSignature,
-    Verdict,
     WorstRow,
 )
 from paritygate.api.spec import Datatype, Equivalence, SourceFormat, Task
@@ -79,9 +78,13 @@ CANDIDATE_ENVIRONMENT = Environment(
     options={"graph optimisation": "all", "intra-op threads": "1"},
 )
 SUBJECT = Subject(
-    source=digest("a1b2"), dataset=digest("c3d4"), capture=digest("e5f6"),
-    candidate=digest("0719"), runtime=digest("2b3c"), policy=digest("4d5e"),
-)  # fmt: skip
+    source=digest("a1b2"),
+    dataset=digest("c3d4"),
+    capture=digest("e5f6"),
+    candidate=digest("0719"),
+    runtime=digest("2b3c"),
+    policy=digest("4d5e"),
+)
 
 
 def report_of(checks: tuple[Check, ...], **fields: object) -> ParityReport:
@@ -105,7 +108,7 @@ def report_of(checks: tuple[Check, ...], **fields: object) -> ParityReport:
 
 
 def histogram(centre: float, spread: float, *, rows: int = 2000, zeros: int = 0, seed: int = 7) -> Histogram:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
     edges = tuple(10 ** (exponent / 4) for exponent in range(-28, 29))
     counts = [0] * (len(edges) - 1)
     for _ in range(rows - zeros):
@@ -115,7 +118,7 @@ def histogram(centre: float, spread: float, *, rows: int = 2000, zeros: int = 0,
 
 
 def scatter(noise: float, *, rows: int = 1200, seed: int = 11) -> Scatter:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
     reference = tuple(min(max(chance.betavariate(0.7, 1.4), 0.0), 1.0) for _ in range(rows))
     candidate = tuple(
         value if chance.random() > 0.6 else min(max(value + chance.gauss(0, noise), 0.0), 1.0) for value in reference
@@ -146,7 +149,10 @@ def passed_report() -> ParityReport:
             CheckName.NUMERIC,
             "The largest error is 0.0372 of the tolerance, over 2,000 rows.",
             measurement(
-                "probabilities", "largest error / tolerance", measured=0.0372, limit=1,
+                "probabilities",
+                "largest error / tolerance",
+                measured=0.0372,
+                limit=1,
                 smallest_damage="a change of 2.1e-6 in one probability of one row",
             ),
             measurement("probabilities as logits", "largest error / tolerance", measured=0.0114, limit=1),
@@ -161,7 +167,13 @@ def passed_report() -> ParityReport:
             CheckName.DECISIONS,
             "0 of 2,000 rows get another label; with 95% confidence fewer than 0.15% would.",
             measurement(
-                "label", "flip rate", blocking=False, measured=0.0, lower=0.0, upper=0.0015, limit=0.01,
+                "label",
+                "flip rate",
+                blocking=False,
+                measured=0.0,
+                lower=0.0,
+                upper=0.0015,
+                limit=0.01,
                 smallest_damage="11 flipped rows in 2,000",
             ),
             measurement("label", "tie rate", blocking=False, measured=0.0, lower=0.0, upper=0.0015, limit=0.02),
@@ -175,12 +187,29 @@ def passed_report() -> ParityReport:
             CheckName.SLICES,
             "None of 6 countries shows harm.",
             *(
-                measurement(f"country={name}", "flip rate", rows, blocking=False, measured=0.0, lower=0.0, upper=upper, limit=0.01)
+                measurement(
+                    f"country={name}",
+                    "flip rate",
+                    rows,
+                    blocking=False,
+                    measured=0.0,
+                    lower=0.0,
+                    upper=upper,
+                    limit=0.01,
+                )
                 for name, rows, upper in (("DE", 512, 0.0058), ("FR", 388, 0.0077), ("ES", 351, 0.0085))
             ),
             measurement(
-                "country=MT", "flip rate", 21, blocking=False, measured=0.0, lower=0.0, upper=0.133, limit=0.01,
-                unjudged="21 rows; at least 30 are needed", rows_needed=473,
+                "country=MT",
+                "flip rate",
+                21,
+                blocking=False,
+                measured=0.0,
+                lower=0.0,
+                upper=0.133,
+                limit=0.01,
+                unjudged="21 rows; at least 30 are needed",
+                rows_needed=473,
             ),
         ),
         check(
@@ -193,7 +222,7 @@ def passed_report() -> ParityReport:
             "All 3 damaged copies of the candidate's answers were stopped.",
             measurement("shuffled, shifted, flipped", "damaged copies that passed", 3, measured=0, limit=0),
         ),
-    )  # fmt: skip
+    )
     return report_of(
         checks,
         sentence=(
@@ -208,25 +237,37 @@ def passed_report() -> ParityReport:
         ),
         findings=(
             Finding(
-                rule="VERSION-SKEW", severity=Severity.INFO,
+                rule="VERSION-SKEW",
+                severity=Severity.INFO,
                 message="The model was saved by scikit-learn 1.2.2; the converter runs 1.9.1.",
                 why="Estimators read by another version may compute something else without saying so.",
                 action="The source's answers were captured in its own environment, so the comparison is sound.",
             ),
         ),
         plots=Plots(errors=(histogram(-2.6, 0.5, zeros=431),), flips=(scatter(0.0),)),
-    )  # fmt: skip
+    )
 
 
 def failed_report() -> ParityReport:
     rows = tuple(
         WorstRow(
             row=row,
-            input={"age": age, "tenure_months": tenure, "country": country, "plan": plan, "monthly_charges": charges,
-                   "support_calls": calls, "contract": "month-to-month", "paperless": True, "note": None, "segment": 14},
+            input={
+                "age": age,
+                "tenure_months": tenure,
+                "country": country,
+                "plan": plan,
+                "monthly_charges": charges,
+                "support_calls": calls,
+                "contract": "month-to-month",
+                "paperless": True,
+                "note": None,
+                "segment": 14,
+            },
             reference={"label": label, "probabilities": [1 - p, p]},
             candidate={"label": 1 - label, "probabilities": [1 - q, q]},
-            error=abs(p - q), margin=abs(2 * p - 1),
+            error=abs(p - q),
+            margin=abs(2 * p - 1),
         )
         for row, age, tenure, country, plan, charges, calls, label, p, q in (
             (1713, 41.0, 3, "DE", "prepaid", 79.9, 4, 1, 0.9987214, 0.0031817),
@@ -235,7 +276,7 @@ def failed_report() -> ParityReport:
             (45, 33.0, 8, "FR", "prepaid", 45.0, 1, 1, 0.9968003, 0.0102553),
             (1502, 62.0, 2, "IT", "business", 140.75, 7, 0, 0.0030981, 0.9876002),
         )
-    )  # fmt: skip
+    )
     checks = (
         check(
             CheckName.CONTRACT,
@@ -263,7 +304,13 @@ def failed_report() -> ParityReport:
             CheckName.DECISIONS,
             "624 of 2,000 labels flip (31.2%, at least 29.5% with 95% confidence); 1% is allowed.",
             measurement(
-                "label", "flip rate", measured=0.312, lower=0.295, upper=0.3295, limit=0.01, worst=rows,
+                "label",
+                "flip rate",
+                measured=0.312,
+                lower=0.295,
+                upper=0.3295,
+                limit=0.01,
+                worst=rows,
                 message="All 624 flips are away from ties: the source decided each by a margin above tolerance.",
             ),
             measurement("label", "tie rate", measured=0.0, lower=0.0, upper=0.0015, limit=0.02),
@@ -277,18 +324,24 @@ def failed_report() -> ParityReport:
             CheckName.SLICES,
             "plan=prepaid is harmed most: 71.4% of its 489 labels flip.",
             *(
-                measurement(f"plan={name}", "flip rate", n, blocking=False, measured=m, lower=low, upper=high, limit=0.01)
+                measurement(
+                    f"plan={name}", "flip rate", n, blocking=False, measured=m, lower=low, upper=high, limit=0.01
+                )
                 for name, n, m, low, high in (
-                    ("family", 517, 0.12, 0.0975, 0.146), ("prepaid", 489, 0.714, 0.678, 0.748), ("business", 494, 0.22, 0.19, 0.253),
+                    ("family", 517, 0.12, 0.0975, 0.146),
+                    ("prepaid", 489, 0.714, 0.678, 0.748),
+                    ("business", 494, 0.22, 0.19, 0.253),
                 )
             ),
         ),
         check(
             CheckName.PROBES,
             "12 of 46 probes get another answer.",
-            measurement("probes inside the domain", "largest error / tolerance", 46, blocking=False, measured=88_100.0, limit=1),
+            measurement(
+                "probes inside the domain", "largest error / tolerance", 46, blocking=False, measured=88_100.0, limit=1
+            ),
         ),
-    )  # fmt: skip
+    )
     return report_of(
         checks,
         migration="churn-hgb",
@@ -296,7 +349,7 @@ def failed_report() -> ParityReport:
         equivalence=Equivalence.DECISION,
         framework="scikit-learn 1.9.1",
         sentence=(
-            "624 of 2,000 labels differ from the source's: 31.2%, and at least 29.5% with 95% confidence, where 1% is "
+            "624 of 2,000 labels differ from the source's: 31.2%, and at least 29.5% with 95% confidence, 1% is "
             "allowed; accuracy falls from 0.997 to 0.687."
         ),
         smallest_damage="12 flipped labels in 2,000 rows",
@@ -314,20 +367,22 @@ def failed_report() -> ParityReport:
         not_judged=(NotJudged(what="Vacuity", why="the candidate failed, so nothing remains to be shown"),),
         findings=(
             Finding(
-                rule="HGB-CATEGORICAL", severity=Severity.ERROR,
+                rule="HGB-CATEGORICAL",
+                severity=Severity.ERROR,
                 message="The model splits on 2 categorical features: plan, country.",
                 why="Exporters in use today write category splits as numeric thresholds, without a warning.",
-                action="The brought candidate was judged as it is. ParityGate's own conversion handles category splits.",
+                action="The brought candidate was judged as it is. ParityGate's conversion handles category splits.",
             ),
             Finding(
-                rule="VERSION-SKEW", severity=Severity.INFO,
+                rule="VERSION-SKEW",
+                severity=Severity.INFO,
                 message="The model was saved by scikit-learn 1.9.0; the converter runs 1.9.1.",
                 why="Estimators read by another version may compute something else without saying so.",
                 action="The source's answers were captured in its own environment.",
             ),
         ),
         plots=Plots(errors=(histogram(3.1, 1.3, zeros=13),), flips=(scatter(0.5),)),
-    )  # fmt: skip
+    )
 
 
 def inconclusive_report() -> ParityReport:
@@ -341,20 +396,34 @@ def inconclusive_report() -> ParityReport:
             CheckName.DECISIONS,
             "0 of 140 labels flip, but up to 2.12% might with 95% confidence; 1% is allowed.",
             measurement(
-                "label", "flip rate", 140, measured=0.0, lower=0.0, upper=0.0212, limit=0.01, rows_needed=473,
+                "label",
+                "flip rate",
+                140,
+                measured=0.0,
+                lower=0.0,
+                upper=0.0212,
+                limit=0.01,
+                rows_needed=473,
                 smallest_damage="4 flipped rows in 140",
             ),
             measurement(
-                "probability ≥ 0.9", "flip rate", 140, measured=0.0, lower=0.0, upper=0.0212, limit=0.01,
-                unjudged="only 11 rows lie above the threshold; at least 30 are needed", rows_needed=900,
+                "probability ≥ 0.9",
+                "flip rate",
+                140,
+                measured=0.0,
+                lower=0.0,
+                upper=0.0212,
+                limit=0.01,
+                unjudged="only 11 rows lie above the threshold; at least 30 are needed",
+                rows_needed=900,
             ),
         ),
-    )  # fmt: skip
+    )
     return report_of(
         checks,
         rows=140,
         equivalence=Equivalence.DECISION,
-        sentence="140 rows are too few to tell: no label flips, but up to 2.12% might with 95% confidence, and 1% is allowed.",
+        sentence="140 rows are too few: no label flips, but up to 2.12% might (95% confidence), where 1% is allowed.",
         diagnosis=Diagnosis(
             check=CheckName.DECISIONS,
             where="Output label, probability ≥ 0.9",
@@ -368,23 +437,32 @@ def hostile_report() -> ParityReport:
     """Numbers that are none, markup in every string that comes from a model or from data, zero rows."""
     markup = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'&"
     row = WorstRow(
-        row=3, input={markup: markup, "größe": math.nan, "日本語": math.inf, "empty": ""}, probe=markup,
-        reference={markup: [0.1, math.nan]}, candidate=[markup], error=math.nan,
-    )  # fmt: skip
+        row=3,
+        input={markup: markup, "größe": math.nan, "日本語": math.inf, "empty": ""},
+        probe=markup,
+        reference={markup: [0.1, math.nan]},
+        candidate=[markup],
+        error=math.nan,
+    )
     checks = (
         check(
-            CheckName.NUMERIC, markup,
-            measurement(markup, markup, measured=math.nan, limit=1, worst=(row,), message=markup, smallest_damage=markup),
+            CheckName.NUMERIC,
+            markup,
+            measurement(
+                markup, markup, measured=math.nan, limit=1, worst=(row,), message=markup, smallest_damage=markup
+            ),
             measurement("ünïcode ✕", "largest error / tolerance", measured=math.inf, limit=1),
         ),
         check(CheckName.DECISIONS, markup, measurement("label", "flip rate", 0, unjudged=markup)),
-    )  # fmt: skip
+    )
     return report_of(
         checks,
         framework=markup,
         sentence=markup,
         smallest_damage=markup,
-        diagnosis=Diagnosis(check=CheckName.NUMERIC, where=markup, first_divergence=markup, reproduce=markup, try_next=markup),
+        diagnosis=Diagnosis(
+            check=CheckName.NUMERIC, where=markup, first_divergence=markup, reproduce=markup, try_next=markup
+        ),
         findings=(Finding(rule="X", severity=Severity.WARNING, message=markup, why=markup, action=markup),),
         not_judged=(NotJudged(what=markup, why=markup),),
         source_environment=Environment(python=markup, platform=markup, packages={markup: markup}),
@@ -394,28 +472,40 @@ def hostile_report() -> ParityReport:
         ),
         plots=Plots(
             errors=(Histogram(output=markup, edges=(0.0, math.inf), counts=(3,), zeros=0),),
-            flips=(Scatter(subject=markup, reference=(math.nan, 1.0), candidate=(1.0, math.inf), flipped=(True, False), threshold=math.nan),),
+            flips=(
+                Scatter(
+                    subject=markup,
+                    reference=(math.nan, 1.0),
+                    candidate=(1.0, math.inf),
+                    flipped=(True, False),
+                    threshold=math.nan,
+                ),
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def empty_report() -> ParityReport:
     """No check, no row, nothing to draw."""
     return report_of(
-        (), rows=0, sentence="Nothing was measured.",
+        (),
+        rows=0,
+        sentence="Nothing was measured.",
         plots=Plots(
             errors=(Histogram(output="y", edges=(0.1, 1.0, 10.0), counts=(0, 0), zeros=0),),
             flips=(Scatter(subject="y", reference=(), candidate=(), flipped=()),),
         ),
-    )  # fmt: skip
+    )
 
 
 def huge_report() -> ParityReport:
     """A thousand slices."""
     slices = tuple(
-        measurement(f"shop={index}", "flip rate", 31 + index, measured=0.0, lower=0.0, upper=0.5 / (index + 1), limit=0.01)
+        measurement(
+            f"shop={index}", "flip rate", 31 + index, measured=0.0, lower=0.0, upper=0.5 / (index + 1), limit=0.01
+        )
         for index in range(1000)
-    )  # fmt: skip
+    )
     return report_of((check(CheckName.SLICES, "1,000 shops.", *slices),), sentence="A thousand slices.")
 
 
