@@ -93,7 +93,7 @@ def read(folder: Path) -> Golden:
 
 
 def _is_ragged(column: Array) -> bool:
-    return bool(len(column)) and isinstance(column[0], np.ndarray)
+    return column.ndim == 1 and bool(len(column)) and isinstance(column[0], np.ndarray)
 
 
 def _row(column: Array, row: int) -> Array:

@@ -184,14 +184,14 @@ def _stated(stated: Sequence[TensorSignature], graph: Sequence[Tensor], kind: st
         )
         for tensor in stated
     ]
-    missing = set(found) - {tensor.name for tensor in tensors} if kind == "input" else set()
+    names = {tensor.name for tensor in tensors}
+    # A graph may have more outputs than clients are offered, but it needs every input.
+    if names - set(found) or (kind == "input" and names != set(found)):
+        raise StartError(
+            f"{MANIFEST} states {kind}s {sorted(names)}, but the graph has {sorted(found)}; convert the model again"
+        )
     for tensor in tensors:
-        own = found.get(tensor.name)
-        if own is None or missing:
-            raise StartError(
-                f"{MANIFEST} states {kind}s {[one.name for one in tensors]}, but the graph has {sorted(found)}; "
-                "convert the model again"
-            )
+        own = found[tensor.name]
         if own.datatype != tensor.datatype or (own.shape and len(own.shape) != len(tensor.shape or ())):
             raise StartError(
                 f"{MANIFEST} states {kind} {tensor.name!r} as {tensor.datatype} {list(tensor.shape or ())}, but the "
