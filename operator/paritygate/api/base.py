@@ -66,7 +66,7 @@ class Model(BaseModel):
 
     def to_dict(self) -> dict[str, object]:
         """The object as JSON-ready data, camelCase, without fields that are None."""
-        # Through JSON text: model_dump(mode="json") leaves NaN and infinities as floats, whatever ser_json_inf_nan says.
+        # Through JSON text: model_dump(mode="json") leaves NaN and infinities as floats despite ser_json_inf_nan.
         data: dict[str, object] = json.loads(self.model_dump_json(by_alias=True, exclude_none=True))
         return data
 
