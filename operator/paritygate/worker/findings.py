@@ -155,6 +155,13 @@ XGB_BEST_ITERATION = rule(
     "differently.",
     action="Only the trees up to the best iteration are converted.",
 )
+XGB_CATEGORICAL = rule(
+    "XGB-CATEGORICAL",
+    Severity.INFO,
+    why="Splits by categories test membership in a set, unseen codes go left and unseen names are refused; exports "
+    "that hold thresholds only cannot say that.",
+    action="Sets become tables that are read by category, and the server refuses names that were not seen in training.",
+)
 XGB_DART = rule(
     "XGB-DART",
     Severity.INFO,

@@ -45,7 +45,8 @@ def feature_matrix(
     inputs = signature.inputs
     tensors = [builder.input(tensor.name, tensor.datatype, tensor.shape) for tensor in inputs]
     if len(inputs) == 1 and inputs[0].shape[1:] == (features,) and inputs[0].datatype is not Datatype.BYTES:
-        return _encoded_matrix(builder, builder.cast(tensors[0], onnx.TensorProto.DOUBLE), features, encoders)
+        # The libraries take a matrix as it is, so categories are codes in it.
+        return builder.cast(tensors[0], onnx.TensorProto.DOUBLE)
     if len(inputs) != features:
         raise ConfigurationError(
             "SignatureDiffers",
@@ -66,7 +67,7 @@ def write_outputs(builder: GraphBuilder, signature: Signature, answers: Answers)
         tensor = _answer(output, answers)
         if tensor is None:
             raise ConfigurationError(
-                "UnsupportedModel",
+                "ConversionUnsupported",
                 f"output {output.name} ({output.role}) is nothing that this model answers; state source.call",
             )
         if output.role is OutputRole.LABEL:
@@ -96,17 +97,6 @@ def _labels(builder: GraphBuilder, index: str, classes: Sequence[Any] | None, ou
     values = np.asarray([str(value) for value in classes] if dtype is object else classes, dtype=dtype)
     found = builder.add("Gather", builder.constant(values), index, axis=0)
     return found if dtype is not None else builder.cast(found, ELEMENT_TYPES[output.datatype])
-
-
-def _encoded_matrix(builder: GraphBuilder, matrix: str, features: int, encoders: Mapping[int, Categories]) -> str:
-    if not encoders:
-        return matrix
-    parts = []
-    for index in range(features):
-        column = builder.add("Gather", matrix, builder.constant([index], np.int64), axis=1)
-        known = encoders.get(index)
-        parts.append(column if known is None else _codes(builder, column, known, Datatype.FP64))
-    return builder.add("Concat", *parts, axis=1)
 
 
 def _encoded(builder: GraphBuilder, tensor: str, declared: TensorSignature, categories: Categories | None) -> str:

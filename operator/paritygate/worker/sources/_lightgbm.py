@@ -98,7 +98,7 @@ def ensemble_of(model: TextModel) -> Ensemble:
     """
     if any(tree.get("is_linear", "0") == "1" for tree in model.trees):
         raise ConfigurationError(
-            "UnsupportedModel",
+            "ConversionUnsupported",
             "the LightGBM model has linear trees (linear_tree=true), whose leaves are regressions; "
             "ONNX has no operator for them: fit it with linear_tree=false",
         )

@@ -15,7 +15,7 @@ import onnx
 
 from paritygate.api.artifacts import Assessment
 from paritygate.api.report import Finding, Signature
-from paritygate.api.spec import Source, SourceFormat
+from paritygate.api.spec import Datatype, Source, SourceFormat
 from paritygate.errors import ConfigurationError
 from paritygate.worker import findings
 from paritygate.worker.pickles import Contents, Symbol, read_pickle
@@ -129,19 +129,18 @@ def _encoders(text: TextModel, signature: Signature) -> dict[int, Categories]:
     """Column → categories. The file lists them without naming columns: they follow each other in column order."""
     if not text.pandas_categorical or len(signature.inputs) == 1:
         return {}
-    columns = [index for index, tensor in enumerate(signature.inputs) if _is_categorical(tensor, text, index)]
-    if len(columns) != len(text.pandas_categorical):
-        raise ConfigurationError(
-            "SignatureDiffers",
-            f"the model was fitted on {len(text.pandas_categorical)} categorical columns and the captured signature "
-            f"has {len(columns)}; store these columns of the dataset as categories, as they were in fitting",
-        )
-    return dict(zip(columns, text.pandas_categorical, strict=True))
-
-
-def _is_categorical(tensor: Any, text: TextModel, index: int) -> bool:
     infos = text.header.get("feature_infos", "").split()
-    return tensor.datatype == "BYTES" or (index < len(infos) and not infos[index].startswith(("[", "none")))
+    textual = [index for index, tensor in enumerate(signature.inputs) if tensor.datatype is Datatype.BYTES]
+    # Numbers may be categories too; a categorical column's info is a list, a numerical one's a range.
+    listed = [index for index, info in enumerate(infos) if not info.startswith(("[", "none"))]
+    for columns in (textual, sorted({*textual, *listed})):
+        if len(columns) == len(text.pandas_categorical):
+            return dict(zip(columns, text.pandas_categorical, strict=True))
+    raise ConfigurationError(
+        "SignatureDiffers",
+        f"the model was fitted on {len(text.pandas_categorical)} categorical columns and the captured signature "
+        f"has {len(textual)} text inputs; store these columns of the dataset as categories, as they were in fitting",
+    )
 
 
 def _answers(builder: GraphBuilder, text: TextModel, scores: str) -> Answers:
@@ -175,7 +174,7 @@ def _linked(builder: GraphBuilder, name: str, parameters: Any, scores: str) -> s
         return builder.add("Log", builder.add("Add", one, builder.add("Exp", scores)))
     if name not in _IDENTITY:
         raise ConfigurationError(
-            "UnsupportedModel",
+            "ConversionUnsupported",
             f"the LightGBM objective {name!r} is not known, so its link function is not; "
             f"state source.call for raw scores, or bring target.candidate",
         )

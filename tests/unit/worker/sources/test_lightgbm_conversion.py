@@ -213,7 +213,7 @@ def test_linear_trees_are_refused_with_what_to_do(rows, tmp_path, converted_mode
             [wire.tensor("features", "FP64", (-1, 5))],
             [wire.output("prediction", "Prediction")],
         )
-    assert caught.value.reason == "UnsupportedModel"
+    assert caught.value.reason == "ConversionUnsupported"
 
 
 @pytest.mark.parametrize(
