@@ -276,8 +276,8 @@ def _stacked(columns, table):
     if any(is_ragged(part) for part in parts):
         raise AgentError(
             "DatasetMismatch",
-            "the model has a single input, and the dataset has several columns (%s) of which some hold lists of varying "
-            "length; name the column like the input" % listed(columns),
+            "the model has a single input, and some of the dataset's columns %s hold lists of varying length; name the "
+            "column like the input" % listed(columns),
         )
     parts = [_numbers(part) if isinstance(part, Category) else part for part in parts]
     texts = [name for name, part in zip(columns, parts) if part.dtype == object]
@@ -292,7 +292,7 @@ def _stacked(columns, table):
 
 
 def _stated(inputs, stated):
-    """Inputs with the names, datatypes and shapes that source.inputs states: by name where all match, else by position."""
+    """Inputs as source.inputs states them: matched by name where all names agree, else by position."""
     if not stated:
         return inputs
     if len(stated) != len(inputs):

@@ -84,4 +84,4 @@ def _differs(left, right):
 def _percentile(distances, percent):
     """The smallest value that at least `percent` of the distances do not exceed."""
     ordered = np.sort(distances)
-    return float(ordered[max(0, int(math.ceil(len(ordered) * percent / 100.0)) - 1)]) if len(ordered) else 0.0
+    return float(ordered[max(0, math.ceil(len(ordered) * percent / 100.0) - 1)]) if len(ordered) else 0.0

@@ -74,7 +74,7 @@ def make(model, inputs):
 
 
 def ask(model, inputs, probes, wires):
-    """Answers of the source to each probe row alone, by output; sets `refused` where it raised. None where it refused."""
+    """Answers of the source to each probe row alone, by output; None, and the probe's `refused`, where it raised."""
     restored = OrderedDict((one.name, one.restore(wires[one.wire_name])) for one in inputs)
     answers = []
     for row, probe in enumerate(probes):

@@ -149,34 +149,63 @@ def _from_arrow(path: Path, name: str, column: pa.ChunkedArray) -> Any:
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=column.type)
-    kind = array.type
-    if pa.types.is_dictionary(kind):
-        codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        return Category(codes, _from_arrow(path, name, pa.chunked_array([array.dictionary])), kind.ordered)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return np.asarray([*array.to_pylist(), None], dtype=object)[:-1]
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return _from_arrow_lists(path, name, array)
-    if pa.types.is_decimal(kind):
-        return array.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        _refuse_nulls(path, name, array, "datetime")
-        return array.to_numpy(zero_copy_only=False)
-    if pa.types.is_boolean(kind):
-        _refuse_nulls(path, name, array, "boolean")
-        return array.to_numpy(zero_copy_only=False).astype(bool)
-    if pa.types.is_integer(kind) and array.null_count:
-        return _integers_with_missing(path, name, array)
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        dtype = kind.to_pandas_dtype()
-        return array.to_numpy(zero_copy_only=False).astype(dtype)
-    if pa.types.is_null(kind):
-        return np.full(len(array), np.nan)
+    for is_kind, convert in _ARROW.items():
+        if is_kind(array.type):
+            return convert(path, name, array)
     raise ConfigurationError(
         "DatasetUnreadable",
-        f"{path}: column {name!r} has type {kind}; write numbers, booleans, text, datetimes, categories or lists of "
-        "numbers",
+        f"{path}: column {name!r} has type {array.type}; write numbers, booleans, text, datetimes, categories or lists "
+        "of numbers",
     )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _is_datetime(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _from_dictionary(path: Path, name: str, array: Any) -> Category:
+    codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return Category(codes, _from_arrow(path, name, pa.chunked_array([array.dictionary])), array.type.ordered)
+
+
+def _from_text(_path: Path, _name: str, array: Any) -> np.ndarray[Any, Any]:
+    return _objects(array.to_pylist())
+
+
+def _from_decimal(_path: Path, _name: str, array: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False))
+
+
+def _from_datetime(path: Path, name: str, array: Any) -> np.ndarray[Any, Any]:
+    _refuse_nulls(path, name, array, "datetime")
+    return np.asarray(array.to_numpy(zero_copy_only=False))
+
+
+def _from_boolean(path: Path, name: str, array: Any) -> np.ndarray[Any, Any]:
+    _refuse_nulls(path, name, array, "boolean")
+    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _from_number(path: Path, name: str, array: Any) -> np.ndarray[Any, Any]:
+    if pa.types.is_integer(array.type) and array.null_count:
+        return _as_floats(path, name, array.to_pylist())
+    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=array.type.to_pandas_dtype())
+
+
+def _from_nulls(_path: Path, _name: str, array: Any) -> np.ndarray[Any, Any]:
+    return np.full(len(array), np.nan)
 
 
 def _from_arrow_lists(path: Path, name: str, array: Any) -> Any:
@@ -194,10 +223,19 @@ def _from_arrow_lists(path: Path, name: str, array: Any) -> Any:
     lengths = array.value_lengths().to_numpy(zero_copy_only=False)
     if (lengths == lengths[0]).all():
         return values.reshape(len(lengths), -1) if lengths[0] else values.reshape(len(lengths), 0)
-    column = np.empty(len(lengths), dtype=object)
-    for position, row in enumerate(np.split(values, np.cumsum(lengths)[:-1])):
-        column[position] = row
-    return column
+    return _objects(np.split(values, np.cumsum(lengths)[:-1]))
+
+
+_ARROW: dict[Callable[[pa.DataType], bool], Callable[[Path, str, Any], Any]] = {
+    pa.types.is_dictionary: _from_dictionary,
+    _is_text: _from_text,
+    _is_list: _from_arrow_lists,
+    pa.types.is_decimal: _from_decimal,
+    _is_datetime: _from_datetime,
+    pa.types.is_boolean: _from_boolean,
+    _is_number: _from_number,
+    pa.types.is_null: _from_nulls,
+}
 
 
 def _element_dtype(kind: pa.DataType) -> Any:
@@ -213,11 +251,6 @@ def _refuse_nulls(path: Path, name: str, array: pa.Array, kind: str) -> None:
             f"{path}: {kind} column {name!r} has {array.null_count} missing values, which no tensor can carry; "
             "write it as numbers or text, as the model was trained on",
         )
-
-
-def _integers_with_missing(path: Path, name: str, array: pa.Array) -> np.ndarray[Any, Any]:
-    values = array.to_pylist()
-    return _as_floats(path, name, values)
 
 
 def _as_floats(path: Path, name: str, values: list[Any]) -> np.ndarray[Any, Any]:
@@ -248,7 +281,7 @@ def _from_cells(path: Path, name: str, cells: list[str]) -> Any:
             f"{path}: column {name!r} holds numbers in {len(numeric)} rows and {cell!r} in data row {row + 1}; write "
             "numbers only (an empty cell where there is none), or give the dataset as parquet to state text",
         )
-    return np.asarray([*(None if cell == "" else cell for cell in cells), None], dtype=object)[:-1]
+    return _objects([cell or None for cell in cells])
 
 
 def _add_object(path: Path, number: int, line: str, columns: OrderedDict[str, list[Any]]) -> None:
@@ -283,8 +316,7 @@ def _from_values(path: Path, name: str, values: list[Any], dtype: Any = None) ->
     if kinds.keys() <= {"integer", "float"}:
         return _as_floats(path, name, values)
     if kinds.keys() == {"text"}:
-        texts = [value.decode() if isinstance(value, bytes) else value for value in values]
-        return np.asarray([*texts, None], dtype=object)[:-1]
+        return _objects([value.decode() if isinstance(value, bytes) else value for value in values])
     if kinds.keys() == {"list"} and not missing:
         return _lists(path, name, values, dtype)
     found = [*kinds, *(["missing values"] if missing else [])]
@@ -294,6 +326,14 @@ def _from_values(path: Path, name: str, values: list[Any], dtype: Any = None) ->
         f"{path}: column {name!r} holds {' and '.join(sorted(found))} (first in data row {row + 1}: {values[row]!r}); "
         "every column must hold one type",
     )
+
+
+def _objects(values: list[Any]) -> np.ndarray[Any, Any]:
+    """One-dimensional object array, also of values that are arrays themselves."""
+    column = np.empty(len(values), dtype=object)
+    for position, value in enumerate(values):
+        column[position] = value
+    return column
 
 
 def _integers(path: Path, name: str, values: list[int]) -> np.ndarray[Any, Any]:
@@ -329,10 +369,7 @@ def _lists(path: Path, name: str, values: list[Any], dtype: Any) -> Any:
         raise ConfigurationError(
             "DatasetUnreadable", f"{path}: lists in column {name!r} have different depths; write one depth"
         )
-    column = np.empty(len(rows), dtype=object)
-    for position, row in enumerate(rows):
-        column[position] = row
-    return column
+    return _objects(rows)
 
 
 def _kind_of(value: Any) -> str:

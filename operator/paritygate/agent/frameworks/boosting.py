@@ -92,7 +92,7 @@ class BoostingModel(Model):
         raise NotImplementedError
 
     def _booster_answers(self, found):
-        """Outputs of a Booster that classifies as its estimator would give them: the label follows the probabilities."""
+        """Outputs of a Booster as its estimator would give them: the label follows from the probabilities."""
         found = np.asarray(found)
         if self.task() != CLASSIFICATION:
             return OrderedDict(prediction=found)

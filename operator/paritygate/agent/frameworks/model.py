@@ -63,7 +63,7 @@ class Model(object):
         return TENSOR, None
 
     def datatype(self, name, natural):
-        """Datatype of an input of numbers on the wire; `natural` is the one that carries the dataset's values exactly."""
+        """Wire datatype of an input of numbers; `natural` is the one that carries the dataset's values exactly."""
         return self.cell_datatype if self.cell_datatype and natural.startswith("FP") else natural
 
     def task(self):

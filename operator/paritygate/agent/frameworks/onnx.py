@@ -88,6 +88,7 @@ class OnnxModel(Model):
         self.types = OrderedDict((one.name, one.type) for one in native.get_inputs())
         self.shapes = OrderedDict((one.name, one.shape) for one in native.get_inputs())
         self.outputs = [one.name for one in native.get_outputs()]
+        self.classes = _classes(self.file())
         for one in list(native.get_inputs()) + list(native.get_outputs()):
             if one.type not in _DTYPES:
                 raise AgentError(
@@ -117,14 +118,17 @@ class OnnxModel(Model):
 
     def role(self, name):
         if name in _LABELS and set(self.outputs) & set(_PROBABILITIES):
-            return LABEL, None
-        return (PROBABILITIES, None) if name in _PROBABILITIES else super().role(name)
+            return LABEL, self.classes
+        return (PROBABILITIES, self.classes) if name in _PROBABILITIES else super().role(name)
+
+    def file(self):
+        """Path of the ONNX file."""
+        return self.path if os.path.isfile(self.path) else pickles.only_file(self.path, (".onnx",))
 
     @contextlib.contextmanager
     def threads(self, count):
         before = self.native
-        path = self.path if os.path.isfile(self.path) else pickles.only_file(self.path, (".onnx",))
-        self.native = session(path, count)
+        self.native = session(self.file(), count)
         try:
             yield True
         finally:
@@ -152,3 +156,18 @@ class OnnxModel(Model):
             cells = ["" if value is None else str(value) for value in column.reshape(-1)]
             return np.asarray(cells + [None], dtype=object)[:-1].reshape(column.shape)
         return np.ascontiguousarray(column).astype(dtype)
+
+
+def _classes(path):
+    """Labels of the graph's classifier in the order of its scores; None = it has none, or onnx is not installed."""
+    try:
+        import onnx
+    except ImportError:
+        return None
+    for node in onnx.load(path, load_external_data=False).graph.node:
+        for attribute in node.attribute:
+            if attribute.name in ("classlabels_ints", "classlabels_int64s") and attribute.ints:
+                return tuple(attribute.ints)
+            if attribute.name == "classlabels_strings" and attribute.strings:
+                return tuple(text.decode("utf-8") for text in attribute.strings)
+    return None

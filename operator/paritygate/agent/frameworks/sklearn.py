@@ -39,7 +39,8 @@ def load(path, loader=None):
     if os.path.isdir(path):
         path = pickles.only_file(path, ENDINGS)
     pickles.require_file(path)
-    estimator = _skops(path) if _is_skops(path) else pickles.read(path)
+    skops = path.lower().endswith(".skops") or _is_skops(path)
+    estimator = _skops(path) if skops else pickles.read(path)
     if isinstance(estimator, type) or not any(hasattr(estimator, method) for method in _METHODS):
         raise AgentError("WrongFormat", _no_estimator(path, estimator))
     return estimator

@@ -67,10 +67,8 @@ def thresholds(found, matrix, names):
 def _splits(estimator):
     """(feature, threshold) of every numerical split of a tree, forest or gradient boosting model."""
     if hasattr(estimator, "_predictors"):
-        for predictor in (one for several in estimator._predictors for one in several):
-            for node in predictor.nodes:
-                if not node["is_leaf"] and not node["is_categorical"]:
-                    yield int(node["feature_idx"]), float(node["num_threshold"])
+        for split in _histogram_splits(estimator):
+            yield split
     elif hasattr(estimator, "tree_"):
         tree = estimator.tree_
         for feature, value in zip(tree.feature, tree.threshold):
@@ -82,6 +80,14 @@ def _splits(estimator):
                 yield split
 
 
+def _histogram_splits(estimator):
+    predictors = getattr(estimator, "_predictors", ())
+    for predictor in (one for several in predictors for one in several):
+        for node in predictor.nodes:
+            if not node["is_leaf"] and not node["is_categorical"]:
+                yield int(node["feature_idx"]), float(node["num_threshold"])
+
+
 def _own_preprocessor(estimator):
     """The column transformer that histogram gradient boosting applies to its own input, where it has one."""
     preprocessor = getattr(estimator, "_preprocessor", None)
@@ -90,27 +96,30 @@ def _own_preprocessor(estimator):
 
 def _back(step, feature, value):
     """The (feature, value) before a step that is (feature, value) after it; None = cannot be said."""
-    if step in ("passthrough", None):
-        return feature, value
-    kind = type(step).__name__
     if hasattr(step, "steps"):
         place = (feature, value)
         for _, inner in reversed(step.steps):
             place = _back(inner, *place) if place else None
         return place
-    if kind in _SCALERS:
+    if hasattr(step, "transformers_") and hasattr(step, "output_indices_"):
+        return _back_through_columns(step, feature, value)
+    if type(step).__name__ in _SCALERS:
         row = np.zeros((1, step.n_features_in_))
         row[0, feature] = value
         return feature, float(step.inverse_transform(row)[0, feature])
-    if kind == "SimpleImputer":
-        whole = len(step.statistics_) and not getattr(step, "add_indicator", False)
-        return (feature, value) if whole and not _is_nan(step.statistics_).any() else None
-    if kind == "FunctionTransformer":
+    return (feature, value) if _keeps_cells(step) else None
+
+
+def _keeps_cells(step):
+    """Whether a step leaves present numbers as they are and where they are."""
+    if step in ("passthrough", None):
+        return True
+    if type(step).__name__ == "SimpleImputer":
+        return not getattr(step, "add_indicator", False) and not _is_nan(step.statistics_).any()
+    if type(step).__name__ == "FunctionTransformer":
         func = getattr(step.func, "func", step.func)
-        return (feature, value) if func is None or getattr(func, "__name__", "") == "check_array" else None
-    if hasattr(step, "transformers_") and hasattr(step, "output_indices_"):
-        return _back_through_columns(step, feature, value)
-    return None
+        return func is None or getattr(func, "__name__", "") == "check_array"
+    return False
 
 
 def _back_through_columns(step, feature, value):

@@ -31,7 +31,9 @@ def load(path, loader=None):
         message = (
             "%s cannot be read as an XGBoost model: %s; it may be truncated, of another format, or of a newer XGBoost"
         )
-        raise AgentError("ModelUnreadable", message % (os.path.basename(path), one_line(error))) from error
+        raise AgentError(
+            "ModelUnreadable", message % (os.path.basename(path), one_line(error).split(" Stack trace:")[0])
+        ) from error
     return booster
 
 
