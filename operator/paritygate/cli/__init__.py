@@ -1,0 +1,1 @@
+"""The command line: thin, everything that it does is done elsewhere."""
