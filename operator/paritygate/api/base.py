@@ -56,9 +56,9 @@ class Model(BaseModel):
         return self
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The schema, with the rules as Kubernetes evaluates them."""
-        reference = handler(core_schema)
+        reference = handler(core)
         rules = [{"rule": rule.cel, "message": rule.message} for rule in cls.RULES if rule.cel]
         if rules:
             handler.resolve_ref_schema(reference)["x-kubernetes-validations"] = rules

@@ -23,10 +23,12 @@ TensorName = Annotated[str, StringConstraints(strict=True, min_length=1, max_len
 Uri = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=2048)]
 Requirement = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9]", min_length=1, max_length=512)]
 PythonVersion = Annotated[str, StringConstraints(strict=True, pattern=r"^3\.[0-9]{1,2}$", max_length=8)]
-Method = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_]\w*$", max_length=128)]
+Method = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
 Confidence = Annotated[str, StringConstraints(strict=True, pattern=r"^0\.[5-9][0-9]{0,4}$", max_length=8)]
 RunID = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._-]+$", max_length=63)]
-Callable_ = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)]
+Callable_ = Annotated[
+    str, StringConstraints(strict=True, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=256)
+]
 ANY_SIZE: Final = -1
 """A dimension that may have any size."""
 
@@ -159,14 +161,10 @@ class Source(Model):
     """PyTorch: `module:callable` inside the folder that returns the module."""
     call: Method | None = None
     """The one method to migrate, such as `predict_proba`; None = all that the format's outputs need."""
-    inputs: (
-        Annotated[tuple[InputTensor, ...], Field(min_length=1, max_length=256, json_schema_extra=list_map("name"))]
-        | None
-    ) = None
-    outputs: (
-        Annotated[tuple[OutputTensor, ...], Field(min_length=1, max_length=64, json_schema_extra=list_map("name"))]
-        | None
-    ) = None
+    inputs: InputTensors | None = None
+    """Names, datatypes and shapes of the candidate's inputs; None = inferred from model and dataset."""
+    outputs: OutputTensors | None = None
+    """Names of the candidate's outputs, by position; datatype and shape where they differ from what is inferred."""
 
 
 class BroughtCandidate(Model):
