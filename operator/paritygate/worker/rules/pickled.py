@@ -51,10 +51,8 @@ def framework_versions(contents: Contents) -> dict[str, str]:
 
 def unknown_imports(contents: Contents) -> tuple[str, ...]:
     """Imports that belong to no known package and not to Python."""
-    return tuple(
-        name for name in contents.imports if name.partition(".")[0] not in KNOWN_PACKAGES | (STANDARD_LIBRARY - {"__main__"})
-        and name.partition(".")[0] not in {"__builtin__", "copy_reg"}
-    )  # fmt: skip
+    known = (KNOWN_PACKAGES | STANDARD_LIBRARY | {"__builtin__", "copy_reg"}) - {"__main__"}
+    return tuple(name for name in contents.imports if name.partition(".")[0] not in known)
 
 
 def pickle_findings(contents: Contents, installed: Mapping[str, str]) -> tuple[Finding, ...]:
@@ -134,7 +132,7 @@ RULES: Final[tuple[Callable[[Contents], Finding | None], ...]] = (
 
 
 def _is_estimator(symbol: Symbol) -> bool:
-    """Whether an object looks like a fitted estimator: a class, with attributes that end in an underscore or a version."""
+    """Whether an object looks like a fitted estimator: it has a version, or attributes that end in an underscore."""
     attributes = symbol.attributes()
     return "_sklearn_version" in attributes or (
         any(isinstance(name, str) and name.endswith("_") and not name.startswith("_") for name in attributes)

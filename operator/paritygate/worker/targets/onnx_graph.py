@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from paritygate.api.spec import Datatype
+from paritygate.worker.targets.onnx_precision import keep_double
 
 ML: Final = "ai.onnx.ml"
 MICROSOFT: Final = "com.microsoft"
@@ -148,9 +149,11 @@ class GraphBuilder:
             self._nodes, name, self._inputs, self._outputs, initializer=list(self._initializers.values())
         )
         imports = [helper.make_opsetid(domain, version) for domain, version in self._domains.items() if domain in used]
-        return helper.make_model(
+        model = helper.make_model(
             graph, opset_imports=imports, producer_name="paritygate", ir_version=minimum_ir_version(imports)
         )
+        keep_double(model)
+        return model
 
 
 def _array_of(tensor: onnx.TensorProto) -> np.ndarray[Any, Any]:

@@ -141,7 +141,7 @@ def bagging_regressor(w: Writer, model: Any, table: Table) -> str:
 
 @classifier("AdaBoostClassifier")
 def ada_boost_classifier(w: Writer, model: Any, table: Table) -> Classes:
-    """Weighted votes (SAMME): a member adds its weight to its class and takes weight / (classes - 1) from the others."""
+    """Weighted votes (SAMME): a member adds its weight to its class and takes a share of it from the others."""
     if getattr(model, "algorithm", "SAMME") == "SAMME.R":
         raise w.unsupported("algorithm SAMME.R is not known; SAMME is", model)
     count, weights = len(model.classes_), np.asarray(model.estimator_weights_, dtype=np.float64)

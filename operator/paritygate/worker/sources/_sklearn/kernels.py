@@ -262,7 +262,11 @@ def _kernel(w: Writer, model: Any, features: str) -> str:
         raise w.unsupported("its kernel is a Python function or precomputed", model)
     stored = model.support_vectors_
     return _kernel_values(
-        w, model, features, np.asarray(stored.todense() if hasattr(stored, "todense") else stored), model._gamma
+        w,
+        model,
+        features,
+        np.asarray(stored.todense() if hasattr(stored, "todense") else stored),
+        model._gamma,  # noqa: SLF001
     )
 
 
@@ -270,12 +274,12 @@ def _kernel_values(w: Writer, model: Any, features: str, stored: Any, gamma: flo
     """(rows, stored) kernel values."""
     if model.kernel == "rbf":
         return w.op("Exp", w.op("Mul", squared_distances(w, features, stored), -float(gamma)))
-    product = w.op("MatMul", features, np.ascontiguousarray(stored.T))
     if model.kernel == "linear":
-        return product
+        return w.op("MatMul", features, np.ascontiguousarray(stored.T))
     if model.kernel not in {"poly", "polynomial", "sigmoid"}:
         raise w.unsupported(f"kernel {model.kernel} is not known", model)
-    scaled = w.op("Add", w.op("Mul", product, float(gamma)), float(model.coef0))
+    product = w.op("MatMul", features, np.ascontiguousarray(stored.T) * float(gamma))
+    scaled = w.op("Add", product, float(model.coef0))
     return w.op("Tanh", scaled) if model.kernel == "sigmoid" else w.op("Pow", scaled, float(model.degree))
 
 
