@@ -9,50 +9,55 @@ from paritygate.api.report import Check, ParityReport, Verdict
 from paritygate.report import numbers, words
 
 WIDTH = 80
+_NARROWEST = 48
 _MOST_NOT_JUDGED = 3
 
 
-def render(report: ParityReport, *, report_path: str | None = None, next_step: str | None = None) -> str:
+def render(
+    report: ParityReport, *, report_path: str | None = None, next_step: str | None = None, width: int = WIDTH
+) -> str:
     """What `paritygate run` prints at the end: verdict, sentence, checks, where the report is, what to do next.
 
     Args:
         report: The evidence.
         report_path: Where a person finds the page; None = it was not written.
         next_step: One line that replaces the advice that follows from the report itself.
+        width: Columns to wrap sentences to; tables and commands are never wrapped.
     """
     head = (
         f"{words.SYMBOLS[report.verdict]} {report.verdict.upper()}  {report.migration} ({words.candidate_text(report)})"
     )
-    blocks = [printable(head), paragraph(report.sentence)]
+    width = max(width, _NARROWEST)
+    blocks = [printable(head), paragraph(report.sentence, width=width)]
     blocks.append(_checks(report.checks) if report.checks else "  No check was carried out.")
     if report.verdict is not Verdict.PASSED:
-        blocks.append(_trouble(report))
-    blocks.append(_scope(report))
+        blocks.append(_trouble(report, width))
+    blocks.append(_scope(report, width))
     ending = [("Report", report_path)] if report_path else []
     advice = next_step or (report.diagnosis.try_next if report.diagnosis else None)
     if advice:
         ending.append(("Next", advice))
-    blocks.append(labelled(ending))
+    blocks.append(labelled(ending, width=width))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def paragraph(text: str, indent: str = "  ") -> str:
+def paragraph(text: str, indent: str = "  ", width: int = WIDTH) -> str:
     """`text` wrapped to the width, control characters removed."""
     return textwrap.fill(
-        printable(text), WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        printable(text), width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
     )
 
 
-def labelled(entries: Iterable[tuple[str, str]], indent: str = "  ") -> str:
+def labelled(entries: Iterable[tuple[str, str]], indent: str = "  ", width: int = WIDTH) -> str:
     """Name and text in two columns; commands and paths are never broken."""
     listed = list(entries)
-    width = max((len(name) for name, _ in listed), default=0) + 2
+    column = max((len(name) for name, _ in listed), default=0) + 2
     lines = [
         textwrap.fill(
             printable(text) or numbers.DASH,
-            WIDTH,
-            initial_indent=indent + name.ljust(width),
-            subsequent_indent=indent + " " * width,
+            width,
+            initial_indent=indent + name.ljust(column),
+            subsequent_indent=indent + " " * column,
             break_long_words=False,
             break_on_hyphens=False,
         )
@@ -100,7 +105,7 @@ def _check_row(check: Check) -> tuple[str, str, str, str, str]:
     return check.name, result, measured, limit, f"{measurement.rows:,}"
 
 
-def _trouble(report: ParityReport) -> str:
+def _trouble(report: ParityReport, width: int) -> str:
     entries: list[tuple[str, str]] = []
     if report.diagnosis:
         entries.append(("Check", words.CHECKS[report.diagnosis.check].title))
@@ -111,7 +116,7 @@ def _trouble(report: ParityReport) -> str:
             entries.append(("Kind of gap", ": ".join(words.GAPS[report.diagnosis.gap])))
     entries += [("Missing", _missing_line(report))] if report.verdict is Verdict.INCONCLUSIVE else []
     again = f"  See it again\n      {printable(report.diagnosis.reproduce)}" if report.diagnosis else ""
-    return "\n\n".join(part for part in (labelled(entries), again) if part)
+    return "\n\n".join(part for part in (labelled(entries, width=width), again) if part)
 
 
 def _missing_line(report: ParityReport) -> str:
@@ -122,7 +127,7 @@ def _missing_line(report: ParityReport) -> str:
     return reasons[0] if reasons else "no check was able to block, so nothing was proved"
 
 
-def _scope(report: ParityReport) -> str:
+def _scope(report: ParityReport, width: int) -> str:
     entries: list[tuple[str, str]] = []
     if report.smallest_damage and report.verdict is not Verdict.FAILED:
         entries.append(("Would have caught", report.smallest_damage))
@@ -131,4 +136,4 @@ def _scope(report: ParityReport) -> str:
         listed.append(f"{len(report.not_judged) - _MOST_NOT_JUDGED} more in the report")
     if listed:
         entries.append(("Not judged", "; ".join(listed)))
-    return labelled(entries)
+    return labelled(entries, width=width)

@@ -349,7 +349,7 @@ def failed_report() -> ParityReport:
         equivalence=Equivalence.DECISION,
         framework="scikit-learn 1.9.1",
         sentence=(
-            "624 of 2,000 labels differ from the source's: 31.2%, and at least 29.5% with 95% confidence, 1% is "
+            "624 of 2,000 labels differ from the source's: 31.2%, and at least 29.5% with 95% confidence, where 1% is "
             "allowed; accuracy falls from 0.997 to 0.687."
         ),
         smallest_damage="12 flipped labels in 2,000 rows",

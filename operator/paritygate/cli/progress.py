@@ -1,0 +1,216 @@
+"""How a run looks while it runs: live on a terminal, one line per event elsewhere.
+
+Both displays write to one stream, standard error by default, and leave a transcript that reads well afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
+
+from paritygate.api.report import Verdict
+from paritygate.local.events import (
+    Event,
+    Note,
+    RunFinished,
+    RunStarted,
+    StageFailed,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+)
+from paritygate.report import text, words
+
+if TYPE_CHECKING:
+    from paritygate.cli.live import LiveDisplay
+
+_SECONDS_PER_MINUTE = 60
+_PLAIN_INTERVAL = 5.0
+
+
+class Display(Protocol):
+    """Shows events as they come. Used as a context manager, so that a terminal is always left in order."""
+
+    def __enter__(self) -> Self:
+        """Begins to show."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leaves the last state on the screen."""
+
+    def show(self, event: Event) -> None:
+        """Takes one event. Safe to call from any thread."""
+
+
+def display(stream: TextIO | None = None, environment: Mapping[str, str] | None = None) -> Display:
+    """The display that suits `stream`: live on a capable terminal where rich is installed, plain lines elsewhere."""
+    stream = sys.stderr if stream is None else stream
+    environment = os.environ if environment is None else environment
+    if stream.isatty() and environment.get("TERM", "dumb") not in {"dumb", "unknown"} and not environment.get("CI"):
+        try:
+            return _live(stream, environment)
+        except ImportError:
+            pass
+    return PlainDisplay(stream)
+
+
+def _live(stream: TextIO, environment: Mapping[str, str]) -> LiveDisplay:
+    from rich.console import Console  # noqa: PLC0415 - rich is not needed where nobody watches
+
+    from paritygate.cli.live import LiveDisplay  # noqa: PLC0415
+
+    return LiveDisplay(Console(file=stream, _environ=environment, highlight=False))
+
+
+@dataclass
+class StageLine:
+    """What is known about one stage."""
+
+    name: str
+    state: str = "waiting"
+    """waiting, running, done, reused or failed."""
+    attempt: int = 1
+    message: str = ""
+    done: int | None = None
+    total: int | None = None
+    started: float | None = None
+    """Clock reading; None = not begun."""
+    seconds: float | None = None
+    """How long it took; None = it has not ended."""
+
+    def elapsed(self, now: float) -> float | None:
+        """Seconds since its start, or that it took."""
+        return self.seconds if self.seconds is not None else None if self.started is None else now - self.started
+
+    def count(self) -> str:
+        """'512 of 2,000', or nothing."""
+        if self.done is None:
+            return ""
+        return f"{self.done:,}" if self.total is None else f"{self.done:,} of {self.total:,}"
+
+
+@dataclass
+class Progress:
+    """Where a run stands: a fold over its events."""
+
+    clock: Callable[[], float]
+    migration: str = ""
+    lines: dict[str, StageLine] = field(default_factory=dict)
+
+    def take(self, event: Event) -> StageLine | None:
+        """Folds `event` in; the line that it speaks of, if any."""
+        if isinstance(event, RunStarted):
+            self.migration = event.migration
+            self.lines = {str(name): StageLine(str(name)) for name in event.stages}
+            return None
+        if isinstance(event, (Note, RunFinished)):
+            return None
+        line = self.lines.setdefault(str(event.stage), StageLine(str(event.stage)))
+        now = self.clock()
+        match event:
+            case StageStarted():
+                line.state, line.attempt, line.message = "running", event.attempt, ""
+                line.done = line.total = line.seconds = None
+                line.started = now
+            case StageProgress():
+                line.state = "running"
+                line.message, line.done, line.total = event.message, event.done, event.total
+            case StageFinished():
+                line.state, line.message = "reused" if event.reused else "done", event.message
+                line.done = line.total = None
+                line.seconds = None if event.reused or line.started is None else now - line.started
+            case StageFailed():
+                line.state, line.message = "failed", f"{event.reason}: {event.message}"
+                line.done = line.total = None
+                line.seconds = None if line.started is None else now - line.started
+        return line
+
+
+class PlainDisplay:
+    """One line per event; of a stage's progress, at most one line in five seconds unless its message changes."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._progress = Progress(clock)
+        self._last: tuple[str, str, float] = ("", "", -_PLAIN_INTERVAL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.flush()
+
+    def show(self, event: Event) -> None:
+        """Writes what is new."""
+        line = self._progress.take(event)
+        match event:
+            case RunStarted():
+                self._write(f"{event.migration}: {' → '.join(map(str, event.stages))}")
+            case Note():
+                self._write(f"{event.stage}: {event.text}" if event.stage else event.text)
+            case RunFinished():
+                self._stream.write("\n" + outcome(event))
+                self._stream.flush()
+            case StageProgress() if line is not None:
+                self._write_progress(line)
+            case _ if line is not None:
+                self._write(self._said(event, line))
+
+    def _said(self, event: Event, line: StageLine) -> str:
+        if isinstance(event, StageStarted):
+            return f"{line.name}: attempt {event.attempt}" if event.attempt > 1 else f"{line.name}: started"
+        if isinstance(event, StageFailed):
+            return f"{line.name}: failed: {line.message}" + (" (will be tried again)" if event.will_retry else "")
+        ending = "already done" if line.state == "reused" else f"done in {length(line.seconds or 0.0)}"
+        return f"{line.name}: {ending}" + (f": {line.message}" if line.message else "")
+
+    def _write_progress(self, line: StageLine) -> None:
+        name, message, at = self._last
+        now = self._clock()
+        if (name, message) == (line.name, line.message) and now - at < _PLAIN_INTERVAL and line.done != line.total:
+            return
+        self._last = (line.name, line.message, now)
+        count = f" ({line.count()})" if line.count() else ""
+        self._write(f"{line.name}: {line.message}{count}")
+
+    def _write(self, said: str) -> None:
+        self._stream.write(text.printable(said) + "\n")
+        self._stream.flush()
+
+
+def outcome(event: RunFinished, width: int = text.WIDTH) -> str:
+    """The end of a run in plain text."""
+    if event.report is not None:
+        return text.render(event.report, report_path=event.report_path, next_step=event.next_step, width=width)
+    head = f"{words.SYMBOLS[event.verdict]} {event.verdict.upper()}"
+    said = "\n".join(text.paragraph(part, width=width) for part in event.message.splitlines() if part.strip())
+    following = text.labelled([("Next", event.next_step)], width=width) if event.next_step else ""
+    return "\n\n".join(part for part in (head, said, following) if part) + "\n"
+
+
+def length(seconds: float) -> str:
+    """'0.4 s', '12 s', '3 min 05 s'."""
+    if seconds < 10:  # noqa: PLR2004 - below that a tenth is worth reading
+        return f"{seconds:.1f} s"
+    if round(seconds) < _SECONDS_PER_MINUTE:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), _SECONDS_PER_MINUTE)
+    return f"{minutes} min {rest:02d} s"
+
+
+STYLES = {
+    Verdict.PASSED: "bold green",
+    Verdict.FAILED: "bold red",
+    Verdict.INCONCLUSIVE: "bold yellow",
+    Verdict.ERROR: "bold magenta",
+}
+"""Colours of verdicts on a terminal; the words always stand beside them."""
