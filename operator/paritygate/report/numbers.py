@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from paritygate.api.report import Measurement
@@ -47,7 +48,7 @@ def count(value: int, noun: str) -> str:
 
 def is_share(measurement: Measurement) -> bool:
     """Whether the number is a share of rows, best read as a percentage."""
-    words = measurement.statistic.lower().split()
+    words = re.findall(r"\w+", measurement.statistic.lower())
     return "rate" in words or "share" in words
 
 

@@ -51,6 +51,7 @@ def test_a_share_is_a_percentage(value: float | None, text: str) -> None:
         ("flip rate", True),
         ("tie rate", True),
         ("share of rows", True),
+        ("flip rate, at least", True),
         ("largest error / tolerance", False),
         ("drop", False),
         ("separate trees", False),
