@@ -15,8 +15,14 @@ from paritygate.agent.stage import progress
 
 def run(request_file, out):
     """Carries out the CaptureRequest in `request_file`; writes to the folder `out`. AgentError says why it cannot."""
-    with open(request_file, encoding="utf-8") as stream:
-        request = json.load(stream)
+    try:
+        with open(request_file, encoding="utf-8") as stream:
+            request = json.load(stream)
+    except (OSError, ValueError) as error:
+        raise AgentError("InvalidRequest", "--request %s cannot be read: %s" % (request_file, error)) from error
+    missing = [key for key in ("format", "model", "rows", "sourceDigest", "datasetDigest") if key not in request]
+    if missing:
+        raise AgentError("InvalidRequest", "--request %s lacks %s" % (request_file, mapping.listed(missing)))
     capture(request, out)
 
 

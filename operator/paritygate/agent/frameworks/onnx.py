@@ -145,7 +145,14 @@ class OnnxModel(Model):
                 "input %r of the ONNX model is %s, and the dataset's column is %s"
                 % (name, self.types[name], column.dtype),
             )
-        shape = self.shapes[name]
+        shape, ragged = self.shapes[name], column.dtype == object
+        whole = not text and np.dtype(_DTYPES[self.types[name]]).kind in "iu"
+        if whole and not ragged and column.dtype.kind == "f" and not (column == np.floor(column)).all():
+            raise AgentError(
+                "DatasetMismatch",
+                "input %r of the ONNX model is %s, and the dataset's column holds fractions, NaN or infinities"
+                % (name, self.types[name]),
+            )
         if column.ndim == 1 and len(shape) == 2 and not (len(column) and isinstance(column[0], np.ndarray)):
             column = column.reshape(-1, 1)
         return column

@@ -96,11 +96,15 @@ def only_file(folder, endings):
 
 @contextlib.contextmanager
 def importable(folder):
-    """Makes the modules of a folder importable for the length of the context."""
+    """Makes the modules of a folder importable for the length of the context, without writing to it."""
+    before = sys.dont_write_bytecode
     sys.path.insert(0, folder)
+    # A __pycache__ in the model's folder would change the model's digest.
+    sys.dont_write_bytecode = True
     try:
         yield
     finally:
+        sys.dont_write_bytecode = before
         if folder in sys.path:
             sys.path.remove(folder)
 

@@ -39,21 +39,24 @@ class TorchExportModel(torchlike.TorchModel):
             self.fix_batch(fixed)
 
     def arguments(self):
-        names = list(self.program.graph_signature.user_inputs)
-        spec = self.program.call_spec.in_spec
-        if spec is not None and len(names) != len(spec.children_specs[0].children_specs) + len(
-            spec.children_specs[1].children_specs
-        ):
+        names = [str(name) for name in self.program.graph_signature.user_inputs]
+        args, kwargs = _children(self.program.call_spec.in_spec)
+        if len(names) != len(_children(args)) + len(_children(kwargs)):
             raise AgentError(
                 "WrongFormat", "the exported program takes nested inputs; export it with tensors as arguments"
             )
-        self.keywords = list(spec.children_specs[1].context) if spec is not None else []
-        return [str(name) for name in names], []
+        self.keywords = list(kwargs.context or ())
+        return names, []
 
     def forward(self, tensors):
         values = list(tensors.values())
         positional = len(values) - len(self.keywords)
         return self.native(*values[:positional], **dict(zip(self.keywords, values[positional:])))
+
+
+def _children(spec):
+    """Parts of a tree specification, as torch of any version gives them."""
+    return spec.children() if hasattr(spec, "children") else spec.children_specs
 
 
 def _fixed_batch(program):
