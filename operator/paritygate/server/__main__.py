@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             port=options.port,
             threads=threads,
             drain_seconds=options.drain_seconds,
-            limits=Limits(body=options.max_body * _MIB, body_seconds=options.body_seconds, queue=options.queue),
+            body_seconds=options.body_seconds,
+            limits=Limits(body=options.max_body * _MIB, queue=options.queue),
             access_log=options.access_log,
         )
         rows = golden.read(options.golden) if options.golden else None
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=_positive, help="threads of one inference, and inferences at once (default: the CPU limit)")
     add("--queue", type=_positive, default=256, help="requests that may wait (default: %(default)s)")
     add("--max-body", type=_positive, default=256, metavar="MIB", help="largest request (default: %(default)s MiB)")
-    add("--body-seconds", type=_seconds, default=30.0, help="how long a body may take to arrive (default: %(default)s)")
+    add("--body-seconds", type=_seconds, default=60.0, help="how long a body may take to arrive (default: %(default)s)")
     add("--drain-seconds", type=_seconds, default=5.0, help="how long to answer after SIGTERM (default: %(default)s)")
     add("--access-log", action="store_true", help="log every request")
     add("--identity", action="store_true", help="print versions and session options as JSON, and stop")

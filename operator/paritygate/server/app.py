@@ -37,8 +37,6 @@ class Limits:
 
     body: int
     """Bytes of a request, before and after decompression."""
-    body_seconds: float
-    """How long a request's body may take to arrive."""
     queue: int
     """Requests that may wait while others run; more are refused with 503."""
 
@@ -204,15 +202,7 @@ class App:
                 encoding = value
             elif name == b"content-length" and int(value) > self._limits.body:
                 raise too_large(self._limits.body)
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                body = await self._body(receive)
-        except TimeoutError:
-            raise RequestError(
-                f"the request's body did not arrive within {self._limits.body_seconds:g} s; send it faster",
-                HTTPStatus.REQUEST_TIMEOUT,
-            ) from None
-        return Call(body, length, encoding)
+        return Call(await self._body(receive), length, encoding)
 
     async def _body(self, receive: Receive) -> bytes:
         parts: list[bytes] = []

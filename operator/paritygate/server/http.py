@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -17,18 +18,20 @@ _UPGRADE: Final = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. `body_seconds`: how long a request's body may take to arrive."""
+
+    body_seconds: float
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._reading_headers = True
         self._header_bytes = 0
-        self._header_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Gives a new connection some time to send a request."""
         super().connection_made(transport)
-        self._arm()
+        self._arm(HEADER_SECONDS, self._late_headers)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the timer."""
@@ -43,6 +46,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The headers are there."""
         self._reading_headers = False
+        self._disarm()
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
@@ -50,30 +54,35 @@ class Protocol(HttpToolsProtocol):
         if b"pgrade" in data and (self.cycle is None or not self.cycle.more_body):
             data = _without_upgrade(data)
         super().data_received(data)
-        if not self._reading_headers:
-            if self._header_timer is not None:
-                self._disarm()
-            self._header_bytes = 0
+        if self._reading_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > HEADER_BYTES:
+                self._refuse(431, f"the request's headers have more than {HEADER_BYTES:,} bytes; send fewer")
+            elif self._timer is None:
+                self._arm(HEADER_SECONDS, self._late_headers)
             return
-        self._header_bytes += len(data)
-        if self._header_bytes > HEADER_BYTES:
-            self._refuse(431, f"the request's headers have more than {HEADER_BYTES:,} bytes; send fewer")
-        elif self._header_timer is None:
-            self._arm()
+        self._header_bytes = 0
+        if not self.cycle.more_body:
+            self._disarm()
+        elif self._timer is None:
+            self._arm(self.body_seconds, self._late_body)
 
     def send_400_response(self, msg: str) -> None:
         """Refuses what is not HTTP."""
         self._refuse(400, f"{msg} Send HTTP/1.1.")
 
-    def _arm(self) -> None:
-        self._header_timer = self.loop.call_later(HEADER_SECONDS, self._late)
+    def _arm(self, seconds: float, late: Callable[[], None]) -> None:
+        self._timer = self.loop.call_later(seconds, late)
 
     def _disarm(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _late(self) -> None:
+    def _late_body(self) -> None:
+        self._refuse(408, f"the request's body did not arrive within {self.body_seconds:g} s; send it faster")
+
+    def _late_headers(self) -> None:
         if self._header_bytes:
             self._refuse(408, f"the request's headers did not arrive within {HEADER_SECONDS:g} s; send them faster")
         elif not self.transport.is_closing():
@@ -88,6 +97,11 @@ class Protocol(HttpToolsProtocol):
             head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
+
+
+def protocol(body_seconds: float) -> type[Protocol]:
+    """The protocol with that limit, as uvicorn takes it: a class."""
+    return type("Protocol", (Protocol,), {"body_seconds": body_seconds})
 
 
 def _without_upgrade(data: bytes) -> bytes:

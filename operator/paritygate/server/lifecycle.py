@@ -26,7 +26,7 @@ from paritygate.server.app import App, Limits
 from paritygate.server.datatypes import Array
 from paritygate.server.errors import EXIT_MODEL, EXIT_USAGE, RequestError, StartError
 from paritygate.server.golden import Golden
-from paritygate.server.http import Protocol
+from paritygate.server.http import protocol
 from paritygate.server.identity import identity
 from paritygate.server.model import Model, ModelFile
 
@@ -46,6 +46,7 @@ class Settings:
     port: int
     threads: int
     drain_seconds: float
+    body_seconds: float
     limits: Limits
     access_log: bool
 
@@ -63,7 +64,9 @@ class Service(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 self.app,
-                http=Protocol,
+                http=protocol(settings.body_seconds),
+                # Nothing here depends on who asks, so nobody's word about it is needed.
+                proxy_headers=False,
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -169,10 +169,16 @@ def serving() -> Iterator[Serve]:
     started: list[tuple[Service, threading.Thread]] = []
 
     def serve(
-        path: Path, *, golden: Golden | None = None, wait: bool = True, threads: int = 1, **limits: float
+        path: Path,
+        *,
+        golden: Golden | None = None,
+        wait: bool = True,
+        threads: int = 1,
+        body_seconds: float = 5.0,
+        **limits: int,
     ) -> Served:
-        bounds = Limits(**{"body": 8 * 2**20, "body_seconds": 5.0, "queue": 64, **limits})
-        settings = Settings("127.0.0.1", 0, threads, 0.0, bounds, access_log=False)
+        bounds = Limits(**{"body": 8 * 2**20, "queue": 64, **limits})
+        settings = Settings("127.0.0.1", 0, threads, 0.0, body_seconds, bounds, access_log=False)
         file = server_model.find(path)
         listening = listener(settings.host, settings.port)
         service = Service(file, golden, settings)
