@@ -116,7 +116,9 @@ def _concatenated(name: str, shards: list[Path], columns: list[Any]) -> Any:
     parts = [column for _, column in telling]
     if isinstance(parts[0], exchange.Category):
         return _joined_categories(name, telling)
-    if "ragged" in kinds or len({part.shape[1:] for part in parts}) > 1:
+    if "lists" in kinds and (
+        any(part.dtype == object for part in parts) or len({part.shape[1:] for part in parts}) > 1
+    ):
         rows = [np.asarray(row) for part in parts for row in part]
         column = np.empty(len(rows), dtype=object)
         for position, row in enumerate(rows):
@@ -143,7 +145,9 @@ def _joined_categories(name: str, telling: list[tuple[Path, Any]]) -> exchange.C
 def _kind(column: Any) -> str:
     if isinstance(column, exchange.Category):
         return "category"
+    if column.ndim > 1 or (column.dtype == object and len(column) and isinstance(column[0], np.ndarray)):
+        return "lists"
     if column.dtype == object:
-        return "ragged" if len(column) and isinstance(column[0], np.ndarray) else "text"
+        return "text"
     kinds = {"i": "integer", "u": "integer", "f": "float", "b": "boolean", "m": "duration", "M": "datetime"}
     return kinds.get(column.dtype.kind, str(column.dtype))

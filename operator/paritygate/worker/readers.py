@@ -284,12 +284,16 @@ def _from_cells(path: Path, name: str, cells: list[str]) -> Any:
     return _objects([cell or None for cell in cells])
 
 
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with its keys as they stand, twice if they stand twice."""
+
+
 def _add_object(path: Path, number: int, line: str, columns: OrderedDict[str, list[Any]]) -> None:
     try:
-        pairs = json.loads(line, object_pairs_hook=list)
+        pairs = json.loads(line, object_pairs_hook=_Pairs)
     except ValueError as error:
         raise _unreadable(path, f"jsonl (line {number})", error) from error
-    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+    if not isinstance(pairs, _Pairs):
         raise ConfigurationError("DatasetUnreadable", f"{path} line {number} is not a JSON object; write one per line")
     _refuse_duplicates(path, [key for key, _ in pairs])
     found = dict(pairs)
@@ -383,7 +387,7 @@ def _kind_of(value: Any) -> str:
         return "float"
     if isinstance(value, str | bytes):
         return "text"
-    return "list" if isinstance(value, list | np.ndarray) else "objects"
+    return "list" if isinstance(value, list | np.ndarray) and not isinstance(value, _Pairs) else "objects"
 
 
 def _read_array(path: Path, name: str, archive: zipfile.ZipFile, member: str) -> np.ndarray[Any, Any]:
