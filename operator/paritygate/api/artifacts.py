@@ -15,6 +15,7 @@ from paritygate.api.report import Environment, EvidenceSummary, Finding, Signatu
 from paritygate.api.spec import (
     Equivalence,
     InputTensor,
+    ModelMigrationSpec,
     OutputTensor,
     Source,
     SourceFormat,
@@ -246,3 +247,37 @@ class ValidateRequest(Model):
     runtime_digest: Digest
     reproduce: str
     """The command that shows a difference again, for the report."""
+
+
+class InferRequest(Model):
+    """Asks what a manifest for a model and a dataset would say."""
+
+    kind: Literal["InferRequest"] = "InferRequest"
+    model: str
+    """Path of the file or folder."""
+    dataset: str
+    """Path of the file or folder."""
+    source_uri: str
+    """What the manifest is to call the model."""
+    dataset_uri: str
+    """What the manifest is to call the dataset."""
+    label: str | None = None
+    loader: str | None = None
+
+
+class Inferred(Model):
+    """One thing that was inferred, and why."""
+
+    subject: str
+    """Such as 'task'."""
+    value: str
+    because: str
+
+
+class Inference(Model):
+    """The spec that a model and a dataset suggest. `inference.json`."""
+
+    api_version: Literal["paritygate.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Inference"] = "Inference"
+    spec: ModelMigrationSpec
+    inferred: tuple[Inferred, ...]
