@@ -52,7 +52,8 @@ def _infer(model: Path, dataset: Path, label: str | None, loader: str | None) ->
     with tempfile.TemporaryDirectory(prefix="paritygate-infer-") as folder:
         request_file, out = Path(folder, "request.json"), Path(folder, "out")
         request_file.write_text(request.model_dump_json(by_alias=True), encoding="utf-8")
-        command = [sys.executable, "-m", "paritygate.worker", "infer", "--request", str(request_file), "--out", str(out)]
+        command = [sys.executable, "-m", "paritygate.worker", "infer"]
+        command += ["--request", str(request_file), "--out", str(out)]
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603
         if (out / "inference.json").exists():
             return Inference.model_validate_json((out / "inference.json").read_bytes())
@@ -75,10 +76,13 @@ def _manifest(name: str, inference: Inference, command: str) -> str:
         "spec": inference.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True),
     }
     body = str(yaml.safe_dump(_pruned(document), sort_keys=False, allow_unicode=True, width=120))
-    head = f"# Inferred by `{command}`.
-# Mark {_mark(body)}: while it fits, the same command may write this file anew.
-"
-    return head + body
+    return "\n".join(
+        (
+            f"# Inferred by `{command}`.",
+            f"# Mark {_mark(body)}: while it fits, the same command may write this file anew.",
+            body,
+        )
+    )
 
 
 def _pruned(value: Any) -> Any:
