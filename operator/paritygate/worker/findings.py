@@ -88,6 +88,18 @@ TEXT_TOKENIZER = rule(
     why="Python's regular expressions, lower-casing and accents differ from what ONNX offers for text.",
     action="The tokenizers that ONNX can express are converted, others are refused; texts of the dataset are compared.",
 )
+ONNX_UPGRADED = rule(
+    "ONNX-UPGRADED",
+    Severity.INFO,
+    why="The file uses an operator set older than ParityGate serves; the runtime may treat its operators differently.",
+    action="It was raised to the oldest served version; the gate judges the result as any other.",
+)
+ONNX_FIXED_BATCH = rule(
+    "ONNX-FIXED-BATCH",
+    Severity.ERROR,
+    why="The graph takes batches of one size only, and requests bring any number of rows.",
+    action="The conversion refuses it. Export it with a dynamic batch dimension.",
+)
 UNKNOWN_CATEGORIES = rule(
     "UNKNOWN-CATEGORIES",
     Severity.INFO,
@@ -147,6 +159,57 @@ LGBM_ZERO_AS_MISSING = rule(
     why="Zeros take the way of missing values. onnxmltools and PMML exporters lose that without a word: most answers "
     "change, and accuracy hardly moves.",
     action="Zeros, and values up to 1e-35 that LightGBM rounds to zero, are turned into missing values in the graph.",
+)
+TORCH_BATCH_STATISTICS = rule(
+    "TORCH-BATCH-STATISTICS",
+    Severity.WARNING,
+    why="Normalisation without running statistics uses those of the batch, so the answer to a row depends on the rows "
+    "that it comes with.",
+    action="The check contract compares batches of different sizes and shows it; train with track_running_stats=True.",
+)
+TORCH_CUDA = rule(
+    "TORCH-CUDA",
+    Severity.INFO,
+    why="The file was saved from another device than the CPU, whose arithmetic differs in the last digits.",
+    action="It is loaded, captured and converted on the CPU.",
+)
+TORCH_CUSTOM_CODE = rule(
+    "TORCH-CUSTOM-CODE",
+    Severity.INFO,
+    why="The model is the folder's code as much as its weights: other code with the same weights is another model.",
+    action="The digest of the source covers the whole folder.",
+)
+TORCH_DATA_DEPENDENT = rule(
+    "TORCH-DATA-DEPENDENT",
+    Severity.WARNING,
+    why="A branch or loop in the code is frozen to one path by exporters that trace, without any error.",
+    action="ParityGate never traces: torch.export refuses such code, and compiled TorchScript keeps its branches.",
+)
+TORCH_FROZEN_BATCH = rule(
+    "TORCH-FROZEN-BATCH",
+    Severity.ERROR,
+    why="The program was exported for one batch size; requests of another size fail or, where sizes broadcast, are "
+    "answered wrongly.",
+    action="The conversion refuses it. Export it with dynamic_shapes={'x': {0: torch.export.Dim.DYNAMIC}}.",
+)
+TORCH_PICKLED_WEIGHTS = rule(
+    "TORCH-PICKLED-WEIGHTS",
+    Severity.WARNING,
+    why="The weights file names classes beyond tensors; torch loads it only by running code from it.",
+    action="Save the state dict alone, torch.save(module.state_dict(), …), or use safetensors.",
+)
+TORCH_SCRIPT_EXPORTER = rule(
+    "TORCH-SCRIPT-EXPORTER",
+    Severity.INFO,
+    why="The TorchScript exporter is older and covers fewer operators, but keeps branches of compiled code.",
+    action="Nothing needs to be done: the gate judges the result as any other.",
+)
+TORCH_TRAINING_MODE = rule(
+    "TORCH-TRAINING-MODE",
+    Severity.WARNING,
+    why="Dropout and batch normalisation differ in training mode: answers are random, or depend on the batch.",
+    action="TorchScript is put in evaluation mode. An exported program keeps its mode for good: export it again after "
+    "module.eval().",
 )
 XGB_BEST_ITERATION = rule(
     "XGB-BEST-ITERATION",

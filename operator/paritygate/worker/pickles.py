@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, ClassVar, Final, Self, cast
 
 import numpy as np
 
@@ -32,7 +32,7 @@ _OPENERS: Final[dict[bytes, Callable[[BinaryIO], Any]]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZ": bz2.BZ2File,
     b"\xfd7zXZ": lzma.LZMAFile,
-    b"]\x00\x00": lambda file: lzma.LZMAFile(file, format=lzma.FORMAT_ALONE),
+    b"]\x00\x00": lambda file: lzma.open(file, format=lzma.FORMAT_ALONE),  # noqa: SIM115 - the caller closes `file`
 }
 _ZLIB: Final = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _LZ4: Final = b"\x04\x22\x4d\x18"
@@ -62,7 +62,8 @@ class Symbol:
 
     path = "builtins.object"
 
-    def __new__(cls, *arguments: Any, **_: Any) -> Symbol:  # noqa: PYI034 - subclasses stand for foreign classes
+    def __new__(cls, *arguments: Any, **_: Any) -> Self:
+        """Remembers the arguments."""
         self = object.__new__(cls)
         self.arguments = arguments
         self.state = None
@@ -151,7 +152,7 @@ def read_pickle(path: Path) -> Contents:
         if zipfile.is_zipfile(path):
             return _read_skops(path)
         with path.open("rb") as file:
-            return _read_stream(_decompressed(file))
+            return _read_stream(decompressed(file))
     except _UNREADABLE as error:
         raise unreadable(path, "a pickle, joblib or skops file", error) from error
 
@@ -178,7 +179,8 @@ def _parts(value: Any) -> list[Any]:
     return []
 
 
-def _decompressed(file: BinaryIO) -> BinaryIO:
+def decompressed(file: BinaryIO) -> BinaryIO:
+    """The file's content, unpacked where joblib compressed it. ValueError: compressed with lz4."""
     magic = file.read(8)
     file.seek(0)
     if magic.startswith(_ZLIB):
@@ -199,10 +201,14 @@ def _read_stream(stream: BinaryIO) -> Contents:
     return Contents(root, tuple(machine.imports))
 
 
-class _Machine(pickle._Unpickler):  # type: ignore[name-defined,misc]  # noqa: SLF001 - the machine in Python
+_PurePickle: Any = vars(pickle)["_Unpickler"]
+"""The pickle machine in Python, whose instructions can be replaced."""
+
+
+class _Machine(_PurePickle):  # type: ignore[misc]
     """The pickle machine with stand-ins for every import."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]  # noqa: SLF001
+    dispatch: ClassVar[dict[int, Any]] = dict(_PurePickle.dispatch)
 
     def __init__(self, stream: BinaryIO, imports: dict[str, type[Symbol]] | None = None) -> None:
         super().__init__(stream, encoding="latin1")
@@ -239,7 +245,7 @@ class _Machine(pickle._Unpickler):  # type: ignore[name-defined,misc]  # noqa: S
 
     def _skipped_array(self, wrapper: dict[str, Any]) -> Any:
         dtype, shape = _dtype(wrapper["dtype"]), _shape(wrapper["shape"])
-        if dtype is None or dtype == object:
+        if dtype is None or dtype.kind == "O":
             return _Machine(self.stream, self.imports).load()
         if wrapper.get("numpy_array_alignment_bytes"):
             _skip(self.stream, self.stream.read(1)[0])
@@ -254,8 +260,9 @@ class _Reconstructed(Symbol):
 class _FromBuffer(Symbol):
     """numpy's `_frombuffer(buffer, dtype, shape, order)`."""
 
-    def __new__(cls, *arguments: Any, **_: Any) -> Symbol:
-        self = Symbol.__new__(cls)
+    def __new__(cls, *arguments: Any, **_: Any) -> Self:
+        """Keeps shape and dtype."""
+        self = super().__new__(cls)
         self.arguments = (Array(_shape(arguments[2]), _dtype(arguments[1])),)
         return self
 
@@ -305,6 +312,11 @@ def _skops_node(node: Any, archive: zipfile.ZipFile, imports: dict[str, type[Sym
         return node
     if "__class__" not in node:
         return {key: _skops_node(value, archive, imports) for key, value in node.items()}
+    return _skops_object(node, archive, imports)
+
+
+def _skops_object(node: dict[str, Any], archive: zipfile.ZipFile, imports: dict[str, type[Symbol]]) -> Any:
+    """What a node with a class stands for: a plain value, an array, a container or an object."""
     content = node.get("content")
     if node.get("__loader__") == "JsonNode" and isinstance(content, str):
         return json.loads(content)
@@ -317,10 +329,8 @@ def _skops_node(node: Any, archive: zipfile.ZipFile, imports: dict[str, type[Sym
     if path not in imports:
         imports[path] = cast("type[Symbol]", type(node["__class__"], (Symbol,), {"path": path}))
     made = imports[path]()
-    made.state = _skops_node(content, archive, imports)
     attributes = node.get("attrs")
-    if attributes is not None:
-        made.state = _skops_node(attributes, archive, imports)
+    made.state = _skops_node(content if attributes is None else attributes, archive, imports)
     return made
 
 

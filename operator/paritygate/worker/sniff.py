@@ -47,14 +47,14 @@ def sniffed(path: Path) -> Looks | None:
             head = file.read(_HEAD)
     except OSError:
         return None
-    if not head:
-        return None
-    for magic, looks in _MAGIC:
-        if head.startswith(magic):
-            return looks
-    if zipfile.is_zipfile(path):
+    by_magic = next((looks for magic, looks in _MAGIC if head.startswith(magic)), None)
+    if by_magic is None and zipfile.is_zipfile(path):
         return _archive(path)
-    if head.lstrip()[:1] == b"{" and b"learner" in head:
+    return by_magic or _by_content(head)
+
+
+def _by_content(head: bytes) -> Looks | None:
+    if b"learner" in head and (head.lstrip()[:1] == b"{"):
         return Looks("an XGBoost model", SourceFormat.XGBOOST)
     if head.replace(b"\r\n", b"\n").startswith(b"tree\n"):
         return Looks("a LightGBM text model", SourceFormat.LIGHTGBM)

@@ -50,13 +50,19 @@ def convert(conversion: Conversion) -> Converted:
     from paritygate.worker.sources._sklearn.outputs import write_inputs, write_outputs  # noqa: PLC0415
     from paritygate.worker.sources._sklearn.writer import Writer  # noqa: PLC0415
 
-    estimator, found = load(model_file(conversion.model))
-    w = Writer(GraphBuilder(conversion.opset), findings=list(found))
+    loaded = load(model_file(conversion.model))
+    w = Writer(GraphBuilder(conversion.opset), findings=list(loaded.findings), written_by=loaded.written_by)
     signature = conversion.capture.signature
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table = write_inputs(w, estimator, signature)
-        write_outputs(w, estimator, table, signature)
+        try:
+            table = write_inputs(w, loaded.estimator, signature)
+            write_outputs(w, loaded.estimator, table, signature)
+        except (AttributeError, KeyError) as error:
+            # A model of another version lacks what the translation reads; paths say where we were.
+            raise w.unsupported(
+                f"its fitted state lacks {error}; it may be of another version, or not fitted"
+            ) from error
     conversion.destination.write_bytes(w.builder.model("model").SerializeToString(deterministic=True))
     return Converted(
         converter={name: version(name) for name in ("onnx", "paritygate", "scikit-learn", "skl2onnx")},

@@ -28,7 +28,9 @@ def keep_double(model: onnx.ModelProto) -> None:
         if factor is None:
             continue
         scaled, number = factor
-        for product in [other for other in graph.node if other.op_type == "MatMul" and other.input[0] == node.output[0]]:
+        for product in [
+            other for other in graph.node if other.op_type == "MatMul" and other.input[0] == node.output[0]
+        ]:
             if product.input[1] in constants:
                 product.input[1] = _scaled(graph, constants, product.input[1], number)
                 product.input[0] = scaled

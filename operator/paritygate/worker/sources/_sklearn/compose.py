@@ -141,26 +141,40 @@ def bagging_regressor(w: Writer, model: Any, table: Table) -> str:
 
 @classifier("AdaBoostClassifier")
 def ada_boost_classifier(w: Writer, model: Any, table: Table) -> Classes:
-    """Weighted votes (SAMME): a member adds its weight to its class and takes a share of it from the others."""
-    if getattr(model, "algorithm", "SAMME") == "SAMME.R":
-        raise w.unsupported("algorithm SAMME.R is not known; SAMME is", model)
-    count, weights = len(model.classes_), np.asarray(model.estimator_weights_, dtype=np.float64)
-    total = None
+    """The sum of what the members say for each class, divided by their weights."""
+    count, total = len(model.classes_), None
     for position, member in enumerate(model.estimators_):
         with w.step(f"member_{position}"):
-            positions = np.searchsorted(model.classes_, member.classes_)
-            rows = np.full((len(positions), count), -weights[position] / (count - 1))
-            rows[np.arange(len(positions)), positions] = weights[position]
-            part = w.op("Gather", rows, classify_one(w, member, table).label, axis=0)
+            answer = classify_one(w, member, table)
+            part = _boosted_vote(w, model, position, answer)
             total = part if total is None else w.op("Add", total, part)
     if total is None:
         raise w.unsupported("it has no members", model)
-    scores = w.op("Div", total, float(weights.sum()))
+    scores = w.op("Div", total, float(np.sum(model.estimator_weights_)))
     if count == _BINARY:
         flat = w.op("Sub", w.column(scores, 1), w.column(scores, 0))
         pair = w.op("Mul", w.beside(w.op("Neg", w.upright(flat)), w.upright(flat)), 0.5)
         return Classes(above(w, flat, 0.0), softmax(w, pair), flat)
     return Classes(first_highest(w, scores), softmax(w, w.op("Div", scores, float(count - 1))), scores)
+
+
+def _boosted_vote(w: Writer, model: Any, position: int, answer: Classes) -> str:
+    """What one member of AdaBoost adds to each class, (rows, classes).
+
+    SAMME.R, gone since 1.6, adds centred log probabilities. SAMME adds the member's weight to its class and, since
+    1.3, takes a share of it from the others.
+    """
+    member, count = model.estimators_[position], len(model.classes_)
+    if model.__dict__.get("algorithm") == "SAMME.R":
+        logarithm = w.op("Log", w.op("Max", _probabilities(w, answer, member), float(np.finfo(np.float64).eps)))
+        mean = w.op("Mul", w.total("ReduceSum", logarithm), 1.0 / count)
+        return w.op("Mul", w.op("Sub", logarithm, mean), float(count - 1))
+    weight = float(model.estimator_weights_[position])
+    positions = np.searchsorted(model.classes_, member.classes_)
+    others = 0.0 if w.written_before(1, 3) else -weight / (count - 1)
+    rows = np.full((len(positions), count), others)
+    rows[np.arange(len(positions)), positions] = weight
+    return w.op("Gather", rows, answer.label, axis=0)
 
 
 @regressor("AdaBoostRegressor")

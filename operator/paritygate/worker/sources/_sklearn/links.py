@@ -71,10 +71,9 @@ def interpolated(w: Writer, tensor: str, xs: Any, ys: Any) -> str:
         segment = w.builder.cast(w.op("Mul", inside, 0.0), INT64)
     else:
         segment = w.total("ReduceSum", w.builder.cast(reached, INT64), keepdims=False)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slopes = np.diff(ys) / np.diff(xs)
-    slopes = np.where(np.isfinite(slopes), slopes, 0.0)
+    # The share of the way is found before it is multiplied: between close thresholds a slope would overflow.
+    wide = np.where(np.diff(xs) > 0.0, np.diff(xs), 1.0)
     distance = w.op("Sub", inside, w.op("Gather", xs, segment, axis=0))
-    return w.op(
-        "Add", w.op("Mul", w.op("Gather", slopes, segment, axis=0), distance), w.op("Gather", ys, segment, axis=0)
-    )
+    share = w.op("Div", distance, w.op("Gather", wide, segment, axis=0))
+    rise = w.op("Mul", share, w.op("Gather", np.diff(ys), segment, axis=0))
+    return w.op("Add", rise, w.op("Gather", ys, segment, axis=0))

@@ -118,7 +118,9 @@ def _pool(w: Writer, model: Any) -> dict[str, Any]:
             continue
         if term not in stop_words:
             by_length[len(words)].append((words, int(column)))
-    starts, indexes, pool = [], [], []
+    starts: list[int] = []
+    indexes: list[int] = []
+    pool: list[str] = []
     for length in range(1, longest + 1):
         starts.append(len(pool))
         for words, column in sorted(by_length[length], key=lambda entry: entry[1]):

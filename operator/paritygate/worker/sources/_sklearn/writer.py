@@ -65,6 +65,16 @@ class Writer:
     findings: list[Finding] = field(default_factory=list)
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Wire input → values that the source takes, where it refuses others."""
+    failed: list[str] = field(default_factory=list)
+    """Path of the step whose state could not be read."""
+    written_by: str | None = None
+    """Version of scikit-learn that wrote the model, as the file records it."""
+
+    def written_before(self, major: int, minor: int) -> bool:
+        """Whether a version older than this wrote the model."""
+        parts = (self.written_by or "").split(".")
+        numbers = [int(part) for part in parts[:2] if part.isdigit()]
+        return len(numbers) == len((major, minor)) and numbers < [major, minor]
 
     def op(self, operator: str, *operands: Operand, domain: str = "", **attributes: Any) -> str:
         """Adds a node with one output."""
@@ -154,13 +164,17 @@ class Writer:
         try:
             with self.builder.scope(name.replace("/", "_")):
                 yield
+        except (AttributeError, KeyError):
+            self.failed = self.failed or list(self.path)
+            raise
         finally:
             self.path.pop()
 
     @property
     def where(self) -> str:
         """The present step, such as 'step preprocess/scale'."""
-        return f"step {'/'.join(self.path)}" if self.path else "the model"
+        path = self.path or self.failed
+        return f"step {'/'.join(path)}" if path else "the model"
 
     def unsupported(self, why: str, estimator: Any = None) -> ConfigurationError:
         """A refusal that names the step and says what can be done."""
