@@ -1,0 +1,64 @@
+"""The paired bootstrap, on sums per observation instead of rows, so that 100,000 rows cost what 1,000 do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from paritygate.worker.parity.statistics import Bounds
+
+Array = npt.NDArray[Any]
+RESAMPLES: Final = 2000
+_SEED: Final = 20_261_121
+_BLOCKS: Final = 1000
+
+
+def bootstrap(sums: Array, statistic: Callable[[Array], Array], alpha: float, resamples: int = RESAMPLES) -> Bounds:
+    """A statistic of paired data with bounds from resampling observations with replacement.
+
+    Percentiles of the resamples, expanded for the narrowness of small samples as in T. C. Hesterberg: What teachers
+    should know about the bootstrap, The American Statistician 69 (2015) 371–386, §3.3: levels Φ(−√(n/(n−1)) · t). More
+    than 1,000 observations are first summed, in a fixed random order, into 1,000 blocks of equal size, which are as
+    independent as they are and have the same distribution of sums. Seeded: equal data give equal bounds.
+
+    Args:
+        sums: (observations, statistics) what the statistic needs, summed over the rows of each row or group.
+        statistic: from (…, statistics) totals to (…) values.
+        alpha: of each bound.
+        resamples: number of resamples.
+    """
+    measured = float(statistic(sums.sum(axis=0)))
+    random = np.random.Generator(np.random.PCG64(_SEED))
+    blocks = _blocked(sums, random)
+    count = len(blocks)
+    if count < 2:  # noqa: PLR2004 - one observation has no spread
+        return Bounds(measured, -math.inf, math.inf)
+    weights = random.multinomial(count, np.full(count, 1.0 / count), size=resamples)
+    with np.errstate(all="ignore"):
+        values = statistic(weights @ blocks)
+    values = values[np.isfinite(values)]
+    if len(values) < resamples * 0.9:
+        return Bounds(measured, -math.inf, math.inf)
+    level = float(stats.norm.cdf(math.sqrt(count / (count - 1)) * stats.t.ppf(alpha, count - 1)))
+    lower, upper = np.quantile(values, [level, 1 - level])
+    return Bounds(measured, min(float(lower), measured), max(float(upper), measured))
+
+
+def by_unit(columns: Array, units: Array) -> Array:
+    """(rows, statistics) summed over the rows of each unit, (units, statistics)."""
+    count = int(units.max()) + 1 if len(units) else 0
+    present = np.bincount(units, minlength=count) > 0
+    return np.column_stack([np.bincount(units, weights=column, minlength=count)[present] for column in columns.T])
+
+
+def _blocked(sums: Array, random: np.random.Generator) -> Array:
+    if len(sums) <= _BLOCKS:
+        return sums
+    order = random.permutation(len(sums))
+    starts = np.linspace(0, len(sums), _BLOCKS + 1).astype(np.int64)[:-1]
+    return np.add.reduceat(sums[order], starts, axis=0)

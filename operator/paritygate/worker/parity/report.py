@@ -1,0 +1,165 @@
+"""Puts the report together: the verdict, its sentence, and everything that a person or a machine asks next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paritygate.api.artifacts import Assessment
+from paritygate.api.report import (
+    Check,
+    CheckName,
+    Environment,
+    Finding,
+    Measurement,
+    ParityReport,
+    Severity,
+    Subject,
+    Verdict,
+)
+from paritygate.core.verdict import result_of_measurement, verdict_of
+from paritygate.worker.parity.diagnosis import diagnose
+from paritygate.worker.parity.evidence import Evidence
+from paritygate.worker.parity.flips import decisions_of
+from paritygate.worker.parity.judge import judge
+from paritygate.worker.parity.measure import decisive_of, number, percent, sentence
+from paritygate.worker.parity.plots import plots
+from paritygate.worker.parity.statistics import clopper_pearson
+from paritygate.worker.parity.unjudged import not_judged
+
+_MOST_DAMAGES = 3
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a report states beside the evidence."""
+
+    migration: str
+    subject: Subject
+    candidate_environment: Environment
+    reproduce: str
+    assessment: Assessment | None = None
+    candidate: str = "plain"
+
+
+def report_of(evidence: Evidence, circumstances: Circumstances) -> ParityReport:
+    """Judges the evidence and reports it. Equal evidence gives equal bytes."""
+    checks = judge(evidence)
+    verdict = verdict_of(checks)
+    capture = evidence.capture
+    findings = _findings(evidence, circumstances.assessment)
+    return ParityReport(
+        migration=circumstances.migration,
+        candidate=circumstances.candidate,
+        format=capture.format,
+        framework=f"{capture.framework} {capture.framework_version}",
+        equivalence=evidence.policy.equivalence,
+        task=capture.task,
+        confidence=evidence.policy.confidence,
+        rows=evidence.rows,
+        verdict=verdict,
+        sentence=_sentence(evidence, checks, verdict),
+        subject=circumstances.subject,
+        signature=capture.signature,
+        source_environment=capture.environment,
+        candidate_environment=circumstances.candidate_environment,
+        checks=checks,
+        smallest_damage=_smallest_damage(checks),
+        diagnosis=diagnose(evidence, checks, circumstances.assessment, findings, circumstances.reproduce),
+        findings=findings,
+        not_judged=not_judged(evidence, checks),
+        plots=plots(evidence),
+    )
+
+
+def _findings(evidence: Evidence, assessment: Assessment | None) -> tuple[Finding, ...]:
+    found = [
+        *(assessment.findings if assessment else ()),
+        *evidence.capture.findings,
+        *(evidence.manifest.findings if evidence.manifest else ()),
+    ]
+    noisy = [
+        output.name
+        for output in evidence.capture.signature.outputs
+        if (tolerance := evidence.tolerance(output)) is not None and tolerance.noisy
+    ]
+    if noisy and not any(finding.rule == "NOISY-SOURCE" for finding in found):
+        found.append(
+            Finding(
+                rule="NOISY-SOURCE",
+                severity=Severity.WARNING,
+                message=f"The source answers {', '.join(noisy)} differently when it is asked the same rows again.",
+                why="A candidate cannot be closer to the source than the source is to itself; a tolerance widened to "
+                "the noise would hide real differences.",
+                action="The tolerance is not widened, and the verdict is Inconclusive. State validation.numeric to say "
+                "what counts as equal, or make the source deterministic.",
+            )
+        )
+    unique: dict[tuple[str, str], Finding] = {}
+    for finding in found:
+        unique.setdefault((finding.rule, finding.message), finding)
+    return tuple(unique.values())
+
+
+def _sentence(evidence: Evidence, checks: tuple[Check, ...], verdict: Verdict) -> str:
+    if verdict is not Verdict.PASSED:
+        blocking = [check for check in checks if check.blocking and check.result is verdict]
+        return _undecided(evidence, blocking[0]) if blocking else "Nothing was measured."
+    parts = []
+    ratios = [m for m in _measurements(checks, CheckName.NUMERIC) if m.limit == 1.0 and m.measured is not None]
+    numeric = next(check for check in checks if check.name is CheckName.NUMERIC)
+    if ratios and numeric.result is Verdict.PASSED:
+        worst = max(m.measured or 0.0 for m in ratios)
+        parts.append(
+            f"all {evidence.rows:,} rows stay within tolerance: the largest error is {number(worst)} of what is allowed"
+        )
+    parts += _flips(evidence)
+    parts += [
+        f"{m.subject} is worse by at most {number(m.upper)} where {number(m.limit)} is allowed"
+        for m in _measurements(checks, CheckName.METRICS)
+        if m.blocking
+    ]
+    text = "; ".join(parts) or f"all {evidence.rows:,} rows are answered alike"
+    return text[0].upper() + text[1:] + "."
+
+
+def _flips(evidence: Evidence) -> list[str]:
+    for decision in decisions_of(evidence):
+        if decision.sides is None:
+            continue
+        flipped = int(decision.real.sum())
+        total = evidence.unit_count
+        bounds = clopper_pearson(len(set(decision.units[decision.real].tolist())), total, evidence.policy.alpha)
+        rows = "no row gets" if not flipped else f"{flipped:,} of {evidence.rows:,} rows get"
+        confidence = f"{100 * evidence.policy.confidence:g}% confidence"
+        return [
+            f"{rows} another {decision.subject}, and with {confidence} fewer than {percent(bounds.upper)} of future rows would"
+        ]
+    return []
+
+
+def _undecided(evidence: Evidence, check: Check) -> str:
+    decisive = decisive_of(check.measurements)
+    if check.result is Verdict.FAILED or decisive is None:
+        return check.message
+    needed = max(
+        (m.rows_needed for m in check.measurements if m.blocking and m.rows_needed and result_of_measurement(m) is Verdict.INCONCLUSIVE),
+        default=None,
+    )  # fmt: skip
+    start = f"{evidence.unit_count:,} distinct {evidence.unit_name} cannot tell. {sentence(decisive)}"
+    return start + (f" About {needed:,} are needed." if needed else "")
+
+
+def _measurements(checks: tuple[Check, ...], name: CheckName) -> list[Measurement]:
+    return [m for check in checks if check.name is name for m in check.measurements]
+
+
+def _smallest_damage(checks: tuple[Check, ...]) -> str | None:
+    order = (CheckName.NUMERIC, CheckName.DECISIONS, CheckName.METRICS, CheckName.SLICES, CheckName.CONTRACT)
+    clauses = [
+        m.smallest_damage
+        for name in order
+        for m in _measurements(checks, name)
+        if m.blocking and m.smallest_damage is not None
+    ]
+    unique = list(dict.fromkeys(clauses))[:_MOST_DAMAGES]
+    return ", or ".join(unique) if unique else None

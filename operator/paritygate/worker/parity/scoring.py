@@ -1,0 +1,395 @@
+"""Task metrics as functions of sums over rows, so that bounds need no second look at the rows.
+
+Every metric here is a `Score`: `sums` holds a few numbers per row, whose totals give the metric of the source and of
+the candidate. `drop` is by how much the candidate is worse, in the metric's unit, whichever way is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from paritygate.api.report import OutputRole
+from paritygate.api.spec import MetricName, Task
+from paritygate.worker.parity.columns import is_ragged, text
+from paritygate.worker.parity.evidence import Evidence, Pair, codes_of
+from paritygate.worker.parity.flips import classes_array, own_argmax
+
+Array = npt.NDArray[Any]
+_SMALLEST: Final = 1e-15
+"""Probabilities are clipped here before logarithms are taken, as in scikit-learn's log_loss."""
+_TWO: Final = 2
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric of source and candidate on the labelled rows."""
+
+    name: MetricName
+    rows: Array
+    """(items,) a row of each item; an item is a labelled row, or a list where rows are ranked."""
+    sums: Array
+    """(items, statistics)."""
+    values: Callable[[Array], tuple[Array, Array]]
+    """From (…, statistics) totals to the source's and the candidate's metric."""
+    higher_is_better: bool
+    right: tuple[Array, Array] | None = None
+    """(items,) bool: which rows source and candidate have right, for 0/1 metrics."""
+    scarce: int | None = None
+    """Rows of the scarcest class, where the metric depends on it."""
+
+    def drop(self, totals: Array) -> Array:
+        """By how much the candidate is worse."""
+        source, candidate = self.values(totals)
+        return source - candidate if self.higher_is_better else candidate - source
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What metrics read of one side."""
+
+    labels: Array | None
+    """(rows,) codes of predicted classes, −1 = a class that is not known."""
+    probabilities: Array | None
+    """(rows, classes) float64."""
+    scores: Array | None
+    """(rows,) score of the positive class, or the prediction."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled rows."""
+
+    rows: Array
+    truth: Array
+    """(rows,) codes of classes, or float64 targets."""
+    classes: int
+    source: Answers
+    candidate: Answers
+    lists: Array | None = None
+
+
+def labelled(evidence: Evidence) -> Labelled | None:
+    """The rows that carry a label, with both sides' answers; None = no labels, or no output that they belong to."""
+    column = evidence.policy.validation.dataset.label
+    if column is None or column not in evidence.annotations:
+        return None
+    truth = evidence.annotations[column]
+    truth = np.asarray(truth.values() if hasattr(truth, "codes") else truth).reshape(evidence.rows, -1)[:, 0]
+    if evidence.capture.task in (Task.REGRESSION, Task.RANKING):
+        return _targets(evidence, truth)
+    label = next((p for p in evidence.pairs if p.output.role is OutputRole.LABEL and _single(p)), None)
+    scores = next(
+        (p for p in evidence.pairs if p.output.role is OutputRole.PROBABILITIES and p.output.classes and _matrix(p)),
+        None,
+    ) or next((p for p in evidence.pairs if p.output.role is OutputRole.SCORES and p.output.classes), None)
+    if label is None and scores is None:
+        return None
+    return _classes(truth, label, scores)
+
+
+def scores_of(evidence: Evidence, names: tuple[MetricName, ...]) -> list[Score]:
+    """The named metrics, as far as the outputs allow them."""
+    data = labelled(evidence)
+    if data is None or not len(data.rows):
+        return []
+    found = (_MAKERS[name](name, data) for name in names)
+    return [score for score in found if score is not None]
+
+
+def default_metrics(task: Task, classes: int | None) -> tuple[MetricName, ...]:
+    """What is reported where the user names no metric."""
+    if task is Task.CLASSIFICATION:
+        names = (MetricName.ACCURACY, MetricName.LOG_LOSS)
+        return (*names, MetricName.ROC_AUC) if classes == _TWO else names
+    if task is Task.REGRESSION:
+        return (MetricName.RMSE, MetricName.MAE, MetricName.R2)
+    return (MetricName.NDCG,) if task is Task.RANKING else ()
+
+
+def _single(pair: Pair) -> bool:
+    return not is_ragged(pair.reference) and pair.reference.size == len(pair.reference)
+
+
+def _matrix(pair: Pair) -> bool:
+    return not is_ragged(pair.reference) and pair.reference.ndim == _TWO
+
+
+def _targets(evidence: Evidence, truth: Array) -> Labelled | None:
+    pair = next(
+        (
+            p
+            for p in evidence.pairs
+            if p.output.role in (OutputRole.PREDICTION, OutputRole.SCORES, OutputRole.TENSOR)
+            and p.tolerance is not None
+            and _single(p)
+        ),
+        None,
+    )
+    if pair is None or truth.dtype.kind not in "biuf":
+        return None
+    values = truth.astype(np.float64)
+    rows = np.flatnonzero(np.isfinite(values))
+    group_by = evidence.policy.validation.decisions.group_by
+    lists = None
+    if group_by is not None and group_by in evidence.annotations:
+        lists = codes_of(evidence.annotations[group_by])[0][rows]
+    sides = [
+        Answers(None, None, column.reshape(-1).astype(np.float64)[rows]) for column in (pair.reference, pair.candidate)
+    ]
+    return Labelled(rows, values[rows], 0, sides[0], sides[1], lists)
+
+
+def _classes(truth: Array, label: Pair | None, scores: Pair | None) -> Labelled | None:
+    classes = classes_array(scores.output) if scores is not None else classes_array(label.output) if label else None
+    if classes is None:
+        _, found = codes_of(label.reference.reshape(-1) if label is not None else np.arange(0))
+        classes = np.asarray(sorted(found, key=str))
+    known = {_key(value): code for code, value in enumerate(classes.tolist())}
+    codes = _codes(truth, known)
+    rows = np.flatnonzero(~_missing(truth))
+    if not len(rows) or (codes[rows] < 0).all():
+        return None
+
+    def side(reference: bool) -> Answers:
+        labels = None
+        if label is not None:
+            labels = _codes((label.reference if reference else label.candidate).reshape(-1), known)[rows]
+        elif scores is not None:
+            labels = _codes(own_argmax(scores.reference if reference else scores.candidate, classes), known)[rows]
+        column = None
+        if scores is not None:
+            values = scores.reference if reference else scores.candidate
+            column = values.reshape(len(values), -1).astype(np.float64)[rows]
+        probabilities = column if scores is not None and scores.output.role is OutputRole.PROBABILITIES else None
+        ranked = None
+        if column is not None and (column.shape[1] == 1 or column.shape[1] == _TWO):
+            ranked = column[:, -1]
+        return Answers(labels, probabilities, ranked)
+
+    return Labelled(rows, codes[rows], len(classes), side(reference=True), side(reference=False))
+
+
+def _key(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool):
+        value = int(value)
+    return str(value)
+
+
+def _codes(values: Array, known: dict[str, int]) -> Array:
+    codes, found = codes_of(values)
+    table = np.asarray([known.get(_key(value), -1) for value in found] or [-1], dtype=np.int64)
+    return np.asarray(table[codes])
+
+
+def _missing(values: Array) -> Array:
+    if values.dtype == object:
+        return text(values) == ""
+    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
+
+
+def _accuracy(name: MetricName, data: Labelled) -> Score | None:
+    if data.source.labels is None or data.candidate.labels is None:
+        return None
+    right = [(side.labels == data.truth) & (data.truth >= 0) for side in (data.source, data.candidate)]
+    sums = np.column_stack([np.ones(len(data.rows)), *right]).astype(np.float64)
+    return Score(name, data.rows, sums, _ratios, True, right=(right[0], right[1]))
+
+
+def _ratios(totals: Array) -> tuple[Array, Array]:
+    return totals[..., 1] / totals[..., 0], totals[..., 2] / totals[..., 0]
+
+
+def _counts(data: Labelled) -> Array:
+    """(rows, 1 + 2 · 2, classes): truth, then of each side hits and predictions, one-hot by class."""
+    eye = np.eye(data.classes + 1)[:, : data.classes]
+    truth = eye[data.truth]
+    parts = [truth]
+    for side in (data.source, data.candidate):
+        predicted = eye[side.labels if side.labels is not None else data.truth]
+        parts += [predicted * truth, predicted]
+    return np.stack(parts, axis=1)
+
+
+def _per_class(name: MetricName, data: Labelled) -> Score | None:
+    if data.source.labels is None or data.candidate.labels is None or data.classes < _TWO:
+        return None
+    counts = _counts(data)
+    classes = data.classes
+    present = np.bincount(data.truth[data.truth >= 0], minlength=classes)
+    only_positive = name is MetricName.F1 and classes == _TWO
+
+    def values(totals: Array) -> tuple[Array, Array]:
+        table = totals.reshape(*totals.shape[:-1], 5, classes)
+        truth = table[..., 0, :]
+        found = []
+        for hits, predicted in ((table[..., 1, :], table[..., 2, :]), (table[..., 3, :], table[..., 4, :])):
+            with np.errstate(all="ignore"):
+                if name is MetricName.BALANCED_ACCURACY:
+                    by_class = np.where(truth > 0, hits / truth, np.nan)
+                else:
+                    by_class = np.where(truth + predicted > 0, 2 * hits / (truth + predicted), np.nan)
+            if only_positive:
+                found.append(np.nan_to_num(by_class[..., 1]))
+            else:
+                known = ~np.isnan(by_class)
+                found.append(np.nan_to_num(by_class).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1))
+        return found[0], found[1]
+
+    right = (np.asarray(data.source.labels == data.truth), np.asarray(data.candidate.labels == data.truth))
+    scarce = int(present[1] if only_positive else present[present > 0].min(initial=len(data.rows)))
+    sums = counts.reshape(len(data.rows), -1)
+    return Score(name, data.rows, sums, values, True, right=right, scarce=scarce)
+
+
+def _auc(name: MetricName, data: Labelled) -> Score | None:
+    """DeLong's structural components: each row's share of the area, so that areas are means of row sums.
+
+    E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson: Comparing the areas under two or more correlated receiver
+    operating characteristic curves, Biometrics 44 (1988) 837–845. Resampling them is the bootstrap's first order.
+    """
+    columns = _auc_columns(data)
+    if not columns:
+        return None
+    parts, scarce = [], len(data.rows)
+    for positive, source, candidate in columns:
+        count = int(positive.sum())
+        scarce = min(scarce, count, len(positive) - count)
+        if not 0 < count < len(positive):
+            return None
+        parts.append(
+            np.column_stack([positive, ~positive, _placements(positive, source), _placements(positive, candidate)])
+        )
+    width = len(parts)
+
+    def values(totals: Array) -> tuple[Array, Array]:
+        table = totals.reshape(*totals.shape[:-1], width, 6)
+        with np.errstate(all="ignore"):
+            areas = [
+                (table[..., i] / table[..., 0] + table[..., i + 1] / table[..., 1] - full[..., j])
+                for j, i in enumerate((2, 4))
+            ]
+        return areas[0].mean(axis=-1), areas[1].mean(axis=-1)
+
+    full = np.stack([np.stack([_area(p, s), _area(p, c)]) for p, s, c in columns])
+    return Score(name, data.rows, np.column_stack(parts).astype(np.float64), values, True, scarce=scarce)
+
+
+def _auc_columns(data: Labelled) -> list[tuple[Array, Array, Array]]:
+    if data.classes == _TWO and data.source.scores is not None and data.candidate.scores is not None:
+        return [(data.truth == 1, data.source.scores, data.candidate.scores)]
+    source, candidate = data.source.probabilities, data.candidate.probabilities
+    if source is None or candidate is None or data.classes <= _TWO or source.shape[1] != data.classes:
+        return []
+    return [(data.truth == k, source[:, k], candidate[:, k]) for k in range(data.classes)]
+
+
+def _placements(positive: Array, scores: Array) -> Array:
+    """(rows, 2): of positives the share of negatives below, of negatives the share of positives above, else 0."""
+    comparable = np.nan_to_num(scores, nan=-np.inf)
+    ranks = stats.rankdata(comparable)
+    count = int(positive.sum())
+    others = len(positive) - count
+    own = np.zeros((len(positive), 2))
+    own[positive, 0] = (ranks[positive] - stats.rankdata(comparable[positive])) / others
+    own[~positive, 1] = 1.0 - (ranks[~positive] - stats.rankdata(comparable[~positive])) / count
+    return own
+
+
+def _area(positive: Array, scores: Array) -> float:
+    return float(_placements(positive, scores)[positive, 0].mean())
+
+
+def _mean_loss(name: MetricName, data: Labelled) -> Score | None:
+    losses = []
+    for side in (data.source, data.candidate):
+        loss = _loss(name, data, side)
+        if loss is None:
+            return None
+        losses.append(loss)
+    rooted = name is MetricName.RMSE
+
+    def values(totals: Array) -> tuple[Array, Array]:
+        source, candidate = _ratios(totals)
+        return (np.sqrt(source), np.sqrt(candidate)) if rooted else (source, candidate)
+
+    return Score(name, data.rows, np.column_stack([np.ones(len(data.rows)), *losses]), values, False)
+
+
+def _loss(name: MetricName, data: Labelled, side: Answers) -> Array | None:
+    if name in (MetricName.RMSE, MetricName.MAE):
+        if side.scores is None or data.classes:
+            return None
+        error = np.abs(side.scores - data.truth)
+        return np.asarray(error**2 if name is MetricName.RMSE else error)
+    if side.probabilities is None or side.probabilities.shape[1] != data.classes:
+        return None
+    known = np.maximum(data.truth, 0)
+    if name is MetricName.LOG_LOSS:
+        own = side.probabilities[np.arange(len(known)), known]
+        return np.asarray(-np.log(np.clip(np.where(data.truth >= 0, own, 0.0), _SMALLEST, 1.0)))
+    one_hot = np.eye(data.classes + 1)[:, : data.classes][data.truth]
+    squared = ((side.probabilities - one_hot) ** 2).sum(axis=1)
+    return np.asarray(squared / 2 if data.classes == _TWO else squared)
+
+
+def _r2(name: MetricName, data: Labelled) -> Score | None:
+    if data.source.scores is None or data.candidate.scores is None or data.classes:
+        return None
+    # Centred, so that squares do not cancel.
+    truth = data.truth - data.truth.mean()
+    squares = [(side.scores - data.truth) ** 2 for side in (data.source, data.candidate) if side.scores is not None]
+
+    def values(totals: Array) -> tuple[Array, Array]:
+        spread = totals[..., 2] - totals[..., 1] ** 2 / totals[..., 0]
+        with np.errstate(all="ignore"):
+            return 1 - totals[..., 3] / spread, 1 - totals[..., 4] / spread
+
+    return Score(name, data.rows, np.column_stack([np.ones(len(truth)), truth, truth**2, *squares]), values, True)
+
+
+def _ndcg(name: MetricName, data: Labelled) -> Score | None:
+    """Mean over lists of DCG / ideal DCG, gains 2^relevance − 1; lists without a relevant row do not count.
+
+    C. Burges et al.: Learning to rank using gradient descent, ICML 2005, §6.
+    """
+    if data.lists is None or data.source.scores is None or data.candidate.scores is None:
+        return None
+    gains = np.exp2(np.maximum(data.truth, 0.0)) - 1.0
+    count = int(data.lists.max()) + 1
+    ideal = _discounted(gains, gains, data.lists, count)
+    relevant = ideal > 0
+    found = [_discounted(gains, side.scores, data.lists, count) for side in (data.source, data.candidate)]  # type: ignore[arg-type]
+    sums = np.column_stack(
+        [relevant.astype(float), *(np.where(relevant, f / np.maximum(ideal, 1e-300), 0) for f in found)]
+    )
+    rows = data.rows[np.unique(data.lists, return_index=True)[1]]
+    return Score(name, rows, sums, _ratios, True)
+
+
+def _discounted(gains: Array, scores: Array, lists: Array, count: int) -> Array:
+    order = np.lexsort((np.arange(len(scores)), -np.nan_to_num(scores, nan=-np.inf), lists))
+    starts = np.searchsorted(lists[order], np.arange(count))
+    rank = np.arange(len(scores)) - starts[lists[order]]
+    return np.bincount(lists[order], weights=gains[order] / np.log2(rank + 2.0), minlength=count)
+
+
+_MAKERS: Final[dict[MetricName, Callable[[MetricName, Labelled], Score | None]]] = {
+    MetricName.ACCURACY: _accuracy,
+    MetricName.BALANCED_ACCURACY: _per_class,
+    MetricName.F1: _per_class,
+    MetricName.ROC_AUC: _auc,
+    MetricName.LOG_LOSS: _mean_loss,
+    MetricName.BRIER: _mean_loss,
+    MetricName.RMSE: _mean_loss,
+    MetricName.MAE: _mean_loss,
+    MetricName.R2: _r2,
+    MetricName.NDCG: _ndcg,
+}
