@@ -155,7 +155,8 @@ def main() -> None:
                 ratio = statistics.median(one[1] / one[0] for one in rounds)
                 print(
                     f"{connections:3} connections: {served:7,.0f} req/s "
-                    f"(p50 {half * 1e3:.2f} ms, p99 {tail * 1e3:.2f} ms), in process {plain:7,.0f} calls/s, ratio {ratio:.3f}"
+                    f"(p50 {half * 1e3:.2f} ms, p99 {tail * 1e3:.2f} ms), "
+                    f"in process {plain:7,.0f} calls/s, ratio {ratio:.3f}"
                 )
             server.terminate()
 

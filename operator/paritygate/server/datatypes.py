@@ -47,8 +47,8 @@ DATATYPES: Final[dict[str, Datatype]] = {
 }
 """Type as onnxruntime names it → datatype."""
 
-FLOATS: Final = frozenset({Datatype.FP16, Datatype.BF16, Datatype.FP32, Datatype.FP64})
-INTEGERS: Final = frozenset(
+FLOATS: Final[frozenset[str]] = frozenset({Datatype.FP16, Datatype.BF16, Datatype.FP32, Datatype.FP64})
+INTEGERS: Final[frozenset[str]] = frozenset(
     {
         Datatype.UINT8,
         Datatype.UINT16,

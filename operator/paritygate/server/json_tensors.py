@@ -7,6 +7,7 @@ standard library, and arrays that hold one are written by orjson, which writes n
 
 from __future__ import annotations
 
+import array as arrays
 import itertools
 import json
 import math
@@ -79,8 +80,11 @@ def decode(name: str, datatype: str, shape: tuple[int, ...], data: object) -> Ar
     return array.reshape(shape)
 
 
-def encode(array: Array, datatype: str) -> object:
-    """`array` as data that orjson writes as one flat list, with OPT_SERIALIZE_NUMPY."""
+def encode(array: Array, datatype: str, *, literals: bool = True) -> object:
+    """`array` as data that orjson writes as one flat list, with OPT_SERIALIZE_NUMPY.
+
+    `literals`: whether NaN and infinities are written as such; otherwise orjson writes null for them.
+    """
     if datatype == Datatype.BYTES:
         return array.ravel().tolist()
     flat = np.ascontiguousarray(array).ravel()
@@ -88,22 +92,25 @@ def encode(array: Array, datatype: str) -> object:
         return flat
     if datatype == Datatype.BF16:
         flat = floats_of_bf16(flat)
+    if not literals:
+        return flat
     finite = np.isfinite(flat)
     if finite.all():
         return flat
-    literals = ["NaN" if np.isnan(value) else "Infinity" if value > 0 else "-Infinity" for value in flat[~finite]]
+    words = ["NaN" if np.isnan(value) else "Infinity" if value > 0 else "-Infinity" for value in flat[~finite]]
     parts = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY).decode().split("null")
-    return orjson.Fragment("".join(itertools.chain.from_iterable(zip(parts, [*literals, ""], strict=True))))
+    return orjson.Fragment("".join(itertools.chain.from_iterable(zip(parts, [*words, ""], strict=True))))
 
 
 def _flattened(name: str, shape: tuple[int, ...], data: list[Any]) -> list[Any]:
     """The values of `data`, which is flat or nested like `shape`."""
-    if list not in set(map(type, data)):
+    if list not in map(type, data):
         return data
     parts = [data]
     for size in shape:
-        if not all(type(part) is list and len(part) == size for part in parts):
-            raise _wrong_nesting(name, shape)
+        for part in parts:
+            if type(part) is not list or len(part) != size:
+                raise _wrong_nesting(name, shape)
         parts = list(itertools.chain.from_iterable(parts))
     return parts
 
@@ -115,16 +122,16 @@ def _wrong_nesting(name: str, shape: tuple[int, ...]) -> RequestError:
 
 
 def _floats(name: str, datatype: str, shape: tuple[int, ...], flat: list[Any]) -> Array:
-    dtype = np.dtype(np.float32) if datatype == Datatype.BF16 else DTYPES[datatype]
     try:
-        with np.errstate(over="ignore"):
-            array = np.array(flat, dtype=dtype)
+        array = _numbers(datatype, flat)
     except OverflowError:
         position = next(index for index, value in enumerate(flat) if abs(value) > sys.float_info.max)
         _refuse_size(name, datatype, shape, position, flat)
     if datatype == Datatype.BF16:
         array = bf16_of_floats(array)
         infinite = np.isinf(floats_of_bf16(array))
+    elif datatype == Datatype.FP64:
+        return array
     else:
         infinite = np.isinf(array)
     if infinite.any():
@@ -132,6 +139,16 @@ def _floats(name: str, datatype: str, shape: tuple[int, ...], flat: list[Any]) -
             if not math.isinf(flat[position]):
                 _refuse_size(name, datatype, shape, position, flat)
     return array
+
+
+def _numbers(datatype: str, flat: list[Any]) -> Array:
+    """The numbers as `datatype`, BF16 as FP32; too large ones become infinite. OverflowError beyond a double."""
+    if datatype == Datatype.FP16:
+        with np.errstate(over="ignore"):
+            return np.array(flat, dtype=np.float16)
+    code = "d" if datatype == Datatype.FP64 else "f"
+    # Unlike numpy, the standard library rounds to infinity without a warning that would have to be turned off.
+    return np.frombuffer(arrays.array(code, flat), dtype=code)
 
 
 def _texts(name: str, shape: tuple[int, ...], flat: list[Any]) -> Array:

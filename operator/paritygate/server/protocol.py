@@ -20,6 +20,7 @@ from paritygate.server.model import VERSION, Model
 from paritygate.server.signature import ANY_SIZE, Tensor, brief, check_symbols
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+_NONE: Final[Mapping[str, Any]] = {}
 _UNSUPPORTED: Final = {
     "shared_memory_region": "shared memory is not offered; send the tensor in the request",
     "classification": "the classification extension is not offered; ask for the output itself",
@@ -49,21 +50,34 @@ def read(model: Model, body: bytes, header_length: int | None) -> InferRequest:
     """
     if header_length == 0:
         return InferRequest(None, {**_raw_feed(model, body)}, dict.fromkeys(model.outputs, True))
-    view = memoryview(body)
-    document = json_tensors.loads(body if header_length is None else view[:header_length])
+    view = body if header_length is None else memoryview(body)
+    document = json_tensors.loads(view[:header_length])
     if not isinstance(document, dict):
         raise RequestError(f"the request must be a JSON object with 'inputs', found {brief(document)}")
     identifier = document.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise RequestError(f"id must be a string, found {brief(identifier)}")
-    parameters = _parameters(document, "the request")
-    tail = None if header_length is None else view[header_length:]
+    parameters = _parameters(document, "the request") if "parameters" in document else _NONE
+    tail = view[header_length:] if isinstance(view, memoryview) else None
     feeds = _inputs(model, document.get("inputs"), tail)
     return InferRequest(identifier, feeds, _outputs(model, document.get("outputs"), parameters))
 
 
 def write(model: Model, request: InferRequest, answers: Sequence[Array]) -> tuple[bytes, int | None]:
     """The response's body, and the length of its JSON document where binary tensors follow it."""
+    header, chunks = _written(model, request, answers, literals=False)
+    if b"null" in header:
+        # orjson writes null for NaN and infinities. Looking for it is cheaper than looking through every array.
+        header, chunks = _written(model, request, answers, literals=True)
+    if not chunks:
+        return header, None
+    return b"".join([header, *chunks]), len(header)
+
+
+def _written(
+    model: Model, request: InferRequest, answers: Sequence[Array], *, literals: bool
+) -> tuple[bytes, list[bytes]]:
+    """The JSON document, and the binary tensors behind it."""
     outputs: list[dict[str, object]] = []
     chunks: list[bytes] = []
     for (name, binary), array in zip(request.outputs.items(), answers, strict=True):
@@ -74,16 +88,13 @@ def write(model: Model, request: InferRequest, answers: Sequence[Array]) -> tupl
             chunks.append(chunk)
             output["parameters"] = {"binary_data_size": len(chunk)}
         else:
-            output["data"] = json_tensors.encode(array, datatype)
+            output["data"] = json_tensors.encode(array, datatype, literals=literals)
         outputs.append(output)
     document: dict[str, object] = {"model_name": model.name, "model_version": VERSION}
     if request.id is not None:
         document["id"] = request.id
     document["outputs"] = outputs
-    header = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    if not chunks:
-        return header, None
-    return b"".join([header, *chunks]), len(header)
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), chunks
 
 
 def _inputs(model: Model, inputs: object, tail: memoryview | None) -> dict[str, Array]:
@@ -94,11 +105,11 @@ def _inputs(model: Model, inputs: object, tail: memoryview | None) -> dict[str, 
     feeds: dict[str, Array] = {}
     start = 0
     for position, entry in enumerate(inputs):
-        tensor = _named(model.inputs, entry, f"inputs[{position}]", "input")
+        tensor = _named(model.inputs, entry, "input", position)
         if tensor.name in feeds:
             raise RequestError(f"input {tensor.name!r} came twice; send it once")
         shape = tensor.check(entry.get("datatype"), entry.get("shape"))
-        parameters = _parameters(entry, f"input {tensor.name!r}")
+        parameters = _parameters(entry, f"input {tensor.name!r}") if "parameters" in entry else _NONE
         size = parameters.get("binary_data_size")
         if size is None:
             if "data" not in entry:
@@ -112,11 +123,9 @@ def _inputs(model: Model, inputs: object, tail: memoryview | None) -> dict[str, 
         raise RequestError(
             f"{len(tail) - start} bytes follow the last binary tensor; correct {HEADER_LENGTH} or binary_data_size"
         )
-    missing = [name for name in model.inputs if name not in feeds]
-    if missing:
-        raise RequestError(
-            f"input {missing[0]!r} is missing; the model takes {list(model.inputs)}, found {list(feeds)}"
-        )
+    if len(feeds) < len(model.inputs):
+        missing = next(name for name in model.inputs if name not in feeds)
+        raise RequestError(f"input {missing!r} is missing; the model takes {list(model.inputs)}, found {list(feeds)}")
     check_symbols(tuple(model.inputs.values()), {name: array.shape for name, array in feeds.items()})
     model.guards.check(feeds)
     return feeds
@@ -145,7 +154,7 @@ def _outputs(model: Model, outputs: object, parameters: Mapping[str, Any]) -> di
         raise RequestError(f"'outputs' must be a list, found {brief(outputs)}; the model has {list(model.outputs)}")
     wanted: dict[str, bool] = {}
     for position, entry in enumerate(outputs):
-        tensor = _named(model.outputs, entry, f"outputs[{position}]", "output")
+        tensor = _named(model.outputs, entry, "output", position)
         if tensor.name in wanted:
             raise RequestError(f"output {tensor.name!r} is asked for twice; ask once")
         where = f"output {tensor.name!r}"
@@ -153,10 +162,10 @@ def _outputs(model: Model, outputs: object, parameters: Mapping[str, Any]) -> di
     return wanted
 
 
-def _named(tensors: Mapping[str, Tensor], entry: object, where: str, kind: str) -> Tensor:
+def _named(tensors: Mapping[str, Tensor], entry: object, kind: str, position: int) -> Tensor:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise RequestError(
-            f"{where} must be an object with a name, found {brief(entry)}; the model has {list(tensors)}"
+            f"{kind}s[{position}] must be an object with a name, found {brief(entry)}; the model has {list(tensors)}"
         )
     tensor = tensors.get(entry["name"])
     if tensor is None:

@@ -32,14 +32,18 @@ class Tensor:
     dtype: np.dtype[Any] = field(init=False)
 
     def __post_init__(self) -> None:
+        # A member of an enumeration hashes in Python, a plain string in C: this is looked up for every request.
+        object.__setattr__(self, "datatype", str(self.datatype))
         object.__setattr__(self, "dtype", DTYPES[self.datatype])
 
     def to_dict(self) -> dict[str, object]:
         """The tensor as the protocol's metadata describes it."""
-        return {"name": self.name, "datatype": str(self.datatype), "shape": list(self.shape or ())}
+        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape or ())}
 
     def check(self, datatype: object, shape: object) -> tuple[int, ...]:
         """The shape as a tuple; RequestError where datatype or shape is not what the model takes."""
+        if datatype == self.datatype and type(shape) is list and self._fits(shape):
+            return tuple(shape)
         if datatype != self.datatype:
             raise RequestError(
                 f"input {self.name!r}: datatype {datatype!r} came, but the model takes {self.datatype}; "
@@ -55,6 +59,17 @@ class Tensor:
                 f"(-1 = any size); {self._difference(self.shape, sizes)}"
             )
         return sizes
+
+    def _fits(self, shape: list[Any]) -> bool:
+        """Whether `shape` is right beyond doubt; what is not is looked at again, to say why."""
+        if self.shape is None or len(shape) != len(self.shape):
+            return False
+        elements = 1
+        for size, wanted in zip(shape, self.shape, strict=True):
+            if type(size) is not int or size < 0 or wanted not in (ANY_SIZE, size):
+                return False
+            elements *= size or 1
+        return elements <= MAX_ELEMENTS
 
     def _sizes(self, shape: object) -> tuple[int, ...]:
         if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
