@@ -72,10 +72,13 @@ def _check_view(check: Check, *, is_open: bool) -> dict[str, Any]:
     ordered = words.by_weight(check.measurements)
     return {
         "check": check,
+        "mark": words.mark_of_check(check),
         "title": words.CHECKS[check.name].title,
         "question": words.CHECKS[check.name].question,
         "decisive": ordered[0] if ordered else None,
-        "measurements": [(m, result_of_measurement(m)) for m in ordered[:MOST_MEASUREMENTS]],
+        "measurements": [
+            (m, result_of_measurement(m), words.mark_of_measurement(m)) for m in ordered[:MOST_MEASUREMENTS]
+        ],
         "left_out": max(0, len(ordered) - MOST_MEASUREMENTS),
         "open": is_open,
     }

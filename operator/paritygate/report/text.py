@@ -93,7 +93,9 @@ def _checks(checks: tuple[Check, ...]) -> str:
 
 def _check_row(check: Check) -> tuple[str, str, str, str, str]:
     measurement = words.decisive(check)
-    result = f"{words.SYMBOLS[check.result]} {check.result}" + ("" if check.blocking else " (reported)")
+    mark = words.mark_of_check(check)
+    suffix = "" if check.blocking or mark is words.REPORTED else " (reported)"
+    result = f"{mark.symbol} {mark.word}{suffix}"
     if measurement is None:
         return check.name, result, numbers.DASH, numbers.DASH, "0"
     measured = numbers.quantity(measurement, measurement.measured)

@@ -73,6 +73,16 @@ UNATTRIBUTED: Final = GapText(
     "Not attributed", "The difference could not be traced to the inputs or to the conversion."
 )
 
+
+class Mark(NamedTuple):
+    """How a result is shown: never by colour alone."""
+
+    symbol: str
+    word: str
+
+
+REPORTED: Final = Mark("·", "Reported")
+
 SEVERITIES: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 _SEVERITY_OF_RESULT: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
@@ -114,6 +124,18 @@ def decisive(check: Check) -> Measurement | None:
     """The measurement that a check's result hangs on; None = it has none."""
     ordered = by_weight(check.measurements)
     return ordered[0] if ordered else None
+
+
+def mark_of_measurement(measurement: Measurement) -> Mark:
+    """The result of a number; one without a limit is reported, which is not the same as passed."""
+    result = result_of_measurement(measurement)
+    return REPORTED if result is Verdict.PASSED and measurement.limit is None else Mark(SYMBOLS[result], result)
+
+
+def mark_of_check(check: Check) -> Mark:
+    """The result of a check; one that passed without any limit is only reported."""
+    limitless = bool(check.measurements) and all(m.limit is None for m in check.measurements)
+    return REPORTED if check.result is Verdict.PASSED and limitless else Mark(SYMBOLS[check.result], check.result)
 
 
 def missing(report: ParityReport) -> list[tuple[Check, Measurement]]:

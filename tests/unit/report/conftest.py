@@ -509,6 +509,12 @@ def huge_report() -> ParityReport:
     return report_of((check(CheckName.SLICES, "1,000 shops.", *slices),), sentence="A thousand slices.")
 
 
+def limitless_report() -> ParityReport:
+    """A metric without a stated margin."""
+    drop = measurement("accuracy", "drop", blocking=False, measured=0.239, lower=0.222, upper=0.258)
+    return report_of((check(CheckName.METRICS, "Accuracy falls by 0.239.", drop),))
+
+
 REPORTS = {
     "passed": passed_report,
     "failed": failed_report,
@@ -516,6 +522,7 @@ REPORTS = {
     "hostile": hostile_report,
     "empty": empty_report,
     "huge": huge_report,
+    "limitless": limitless_report,
 }
 
 
@@ -547,6 +554,11 @@ def empty() -> ParityReport:
 @pytest.fixture
 def huge() -> ParityReport:
     return huge_report()
+
+
+@pytest.fixture
+def limitless() -> ParityReport:
+    return limitless_report()
 
 
 @pytest.fixture(params=sorted(REPORTS))

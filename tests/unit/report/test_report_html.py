@@ -235,3 +235,12 @@ def test_a_report_read_back_from_json_gives_the_same_page(
 ) -> None:
     for report in (passed, failed, hostile):
         assert render(ParityReport.model_validate(report.to_dict())) == render(report)
+
+
+def test_a_number_without_a_limit_is_reported_and_not_passed(limitless: ParityReport) -> None:
+    root = page(limitless)
+    row = next(r for r in root.section("checks").all("tbody")[0].all("tr") if "Metrics" in r.text())
+    assert "Reported" in row.text()
+    assert "Passed" not in row.text()
+    details = next(d for d in root.all("details") if d.attributes.get("id") == "check-metrics")
+    assert "Passed" not in details.text()

@@ -54,3 +54,9 @@ def test_control_characters_cannot_steer_a_terminal(passed: ParityReport) -> Non
     rendered = text.render(evil)
     assert "\x1b" not in rendered
     assert "\x07" not in rendered
+
+
+def test_a_number_without_a_limit_is_reported_and_not_passed(limitless: ParityReport) -> None:
+    line = next(line for line in text.render(limitless).splitlines() if line.startswith("  metrics"))
+    assert "· Reported" in line
+    assert "Passed" not in line
