@@ -22,7 +22,7 @@ MAX_VALUES: Final = 20_000
 _TAG: Final = "tag:yaml.org,2002:"
 _MERGE: Final = _TAG + "merge"
 _NUMBER: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_CLOSE: Final = 0.6
+_CLOSE: Final = 0.65
 
 
 @dataclass(frozen=True)
