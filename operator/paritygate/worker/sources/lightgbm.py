@@ -77,7 +77,7 @@ def convert(conversion: Conversion) -> Converted:
     builder = GraphBuilder(conversion.opset)
     features = feature_matrix(builder, signature, text.features, _encoders(text, signature))
     scores = add_ensemble(builder, ensemble_of(text), features)
-    write_outputs(builder, signature, _answers(builder, text, scores))
+    write_outputs(builder, signature, answers_of(builder, text, scores))
     onnx.save_model(builder.model(conversion.destination.stem), str(conversion.destination))
     return Converted(converter={"paritygate": version("paritygate"), "onnx": onnx.__version__})
 
@@ -143,7 +143,8 @@ def _encoders(text: TextModel, signature: Signature) -> dict[int, Categories]:
     )
 
 
-def _answers(builder: GraphBuilder, text: TextModel, scores: str) -> Answers:
+def answers_of(builder: GraphBuilder, text: TextModel, scores: str) -> Answers:
+    """The booster's answers from its raw scores, (rows, targets). ConfigurationError: an unknown objective."""
     name, parameters = text.objective
     raw = scores
     if text.averages:

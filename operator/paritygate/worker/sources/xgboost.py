@@ -96,7 +96,7 @@ def convert(conversion: Conversion) -> Converted:
     rounded = builder.cast(builder.cast(matrix, onnx.TensorProto.FLOAT), onnx.TensorProto.DOUBLE)
     ensemble = ensemble_of(document, missing=stored.missing, iterations=stored.iterations)
     scores = add_ensemble(builder, ensemble, rounded)
-    write_outputs(builder, signature, _answers(builder, document, scores))
+    write_outputs(builder, signature, answers_of(builder, document, scores))
     onnx.save_model(builder.model(conversion.destination.stem), str(conversion.destination))
     return Converted(
         converter={"paritygate": version("paritygate"), "onnx": onnx.__version__},
@@ -177,7 +177,8 @@ def _encoders(document: Document, signature: Signature) -> dict[int, Categories]
     return stored
 
 
-def _answers(builder: GraphBuilder, document: Document, scores: str) -> Answers:
+def answers_of(builder: GraphBuilder, document: Document, scores: str) -> Answers:
+    """The booster's answers from its raw scores, (rows, targets). ConfigurationError: an unknown objective."""
     name = document.objective
     if name in {"multi:softprob", "multi:softmax"}:
         shares = builder.add("Softmax", scores, axis=1)

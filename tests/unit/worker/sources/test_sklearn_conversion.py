@@ -456,6 +456,28 @@ def test_isotonic_regression_reads_one_column(converted: Callable[..., Any], wir
     check_numbers(model.predict(rows), candidate.answer({"x": rows.reshape(-1, 1)})["prediction"])
 
 
+@pytest.mark.parametrize("package", ["lightgbm", "xgboost"])
+def test_boosters_stand_at_the_end_of_a_pipeline(package: str, converted: Callable[..., Any], wire: Any) -> None:
+    library = pytest.importorskip(package)
+    kinds = {"lightgbm": ("LGBMClassifier", "LGBMRegressor"), "xgboost": ("XGBClassifier", "XGBRegressor")}[package]
+    quiet = {"verbose": -1} if package == "lightgbm" else {}
+    for data in ("breast_cancer", "wine"):
+        features, target = shipped(data)
+        model = scaled(getattr(library, kinds[0])(n_estimators=4, n_jobs=1, **quiet)).fit(features, target)
+        inputs = [wire.tensor("features", "FP64", (-1, features.shape[1]))]
+        candidate = converted(model, inputs, classifier_outputs(wire, model))
+        answers = candidate.answer({"features": features})
+        assert answers["label"].tolist() == model.predict(features).tolist()
+        np.testing.assert_allclose(answers["probabilities"], model.predict_proba(features), rtol=1e-6, atol=1e-7)
+    features, target = shipped("diabetes")
+    model = scaled(getattr(library, kinds[1])(n_estimators=4, n_jobs=1, **quiet)).fit(features, target)
+    candidate = converted(
+        model, [wire.tensor("features", "FP64", (-1, 10))], [wire.output("prediction", "Prediction", "FP64", (-1,))]
+    )
+    found = candidate.answer({"features": features})["prediction"]
+    np.testing.assert_allclose(found, model.predict(features), rtol=1e-6)
+
+
 def doubled(values: Any) -> Any:
     return values * 2
 

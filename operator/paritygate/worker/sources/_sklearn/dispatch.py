@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from paritygate.errors import ConfigurationError
-from paritygate.worker.sources._sklearn import fallback
+from paritygate.worker.sources._sklearn import boosters, fallback
 from paritygate.worker.sources._sklearn.scale import passthrough
 from paritygate.worker.sources._sklearn.writer import (
     CLASSIFIERS,
@@ -64,6 +64,9 @@ def classify(w: Writer, estimator: Any, table: Table) -> tuple[Classes, ...]:
         with _naming(w):
             answers = sklearn_trees.add_classifier(w.builder, estimator, _tree_features(w, estimator, table))
         return tuple(Classes(answer.label, answer.probabilities, answer.scores) for answer in answers)
+    if boosters.is_booster(estimator):
+        with _naming(w):
+            return (boosters.classify(w, estimator, table),)
     if _name(estimator) == "MultiOutputClassifier":
         answers_of_each = []
         for position, member in enumerate(estimator.estimators_):
@@ -95,6 +98,9 @@ def regress(w: Writer, estimator: Any, table: Table) -> str:
     if sklearn_trees.is_tree_model(estimator):
         with _naming(w):
             return sklearn_trees.add_regressor(w.builder, estimator, _tree_features(w, estimator, table))
+    if boosters.is_booster(estimator):
+        with _naming(w):
+            return boosters.regress(w, estimator, table)
     translation = REGRESSORS.get(_name(estimator))
     if translation is not None:
         return translation(w, estimator, table)
