@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
@@ -22,6 +23,8 @@ _BULLET_REACH = 1.5  # limits stand at two thirds, so that bars can be compared 
 
 WIDTH, HEIGHT = 500.0, 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 26.0, 46.0
+_EQUAL_WIDTH = 64.0
+_MOST_TICKS = 8
 
 
 def bullet(measurement: Measurement) -> Markup:
@@ -52,71 +55,97 @@ def bullet(measurement: Measurement) -> Markup:
         parts.append(_rect("range", x(low), middle - 4.5, max(x(high) - x(low), 2), 9, radius=2))
     parts.append(_line("limit", x(limit), 1, x(limit), BULLET_HEIGHT - 1))
     if math.isnan(measured) or measured > end or measured < start:
-        at, way = x(measured), (-1 if measured < start else 1)
-        tip = at + way * 6
+        at = x(measured)
+        tip = at + (-6 if measured < start else 6)
         parts.append(
             f'<path class="dot" d="M{at:.1f} {middle - 5:.1f}L{tip:.1f} {middle:.1f}L{at:.1f} {middle + 5:.1f}Z"/>'
         )
     else:
         parts.append(f'<circle class="dot" cx="{x(measured):.1f}" cy="{middle:.1f}" r="4"/>')
-    words = f"measured {numbers.quantity(measurement, measured)}"
-    if numbers.bounds(measurement):
-        words += f", bounds {numbers.bounds(measurement)}"
-    words += f", limit {numbers.quantity(measurement, limit)}"
-    return _svg("bullet", BULLET_WIDTH, BULLET_HEIGHT, words, parts)
+    said = [f"measured {numbers.quantity(measurement, measured)}"]
+    said += [f"bounds {numbers.bounds(measurement)}"] if numbers.bounds(measurement) else []
+    said += [f"limit {numbers.quantity(measurement, limit)}"]
+    return _svg("bullet", BULLET_WIDTH, BULLET_HEIGHT, ", ".join(said), parts)
+
+
+@dataclass(frozen=True)
+class _LogFrame:
+    """Where powers of ten of the error, and numbers of rows, lie in the histogram's picture."""
+
+    low: int
+    high: int
+    """Exponents at both ends of the horizontal axis."""
+    decades: int
+    """Powers of ten of rows on the vertical axis."""
+    begin: float
+    """Left end of the horizontal axis; what is left of it is for rows without error."""
+
+    END = WIDTH - _RIGHT
+    FLOOR = HEIGHT - _BOTTOM
+
+    def x(self, exponent: float) -> float:
+        return self.begin + (exponent - self.low) / (self.high - self.low) * (self.END - self.begin)
+
+    def y(self, rows: int) -> float:
+        # One row must show: log10(1) = 0 would have no height, so that the axis begins at half a row.
+        base = math.log10(0.5)
+        return self.FLOOR - (math.log10(max(rows, 0.5)) - base) / (self.decades - base) * (self.FLOOR - _TOP)
+
+    def axes(self) -> list[str]:
+        parts = [
+            piece
+            for decade in range(self.decades + 1)
+            for at in (self.y(10**decade),)
+            for piece in (_line("grid", _LEFT, at, self.END, at), _text(_LEFT - 8, at + 4, f"{10**decade:,}", "end"))
+        ]
+        step = max(1, math.ceil((self.high - self.low) / _MOST_TICKS))
+        for exponent in (e for e in range(self.low, self.high + 1) if e % step == 0):
+            at = self.x(exponent)
+            parts += [_line("tick", at, self.FLOOR, at, self.FLOOR + 5)]
+            parts += [_text(at, self.FLOOR + 19, _power(exponent), "middle")]
+        middle = (self.begin + self.END) / 2
+        return [
+            *parts,
+            _text(middle, HEIGHT - 8, "largest error in the row, in units of tolerance τ", "middle", "name"),
+            _text(_LEFT - 8, _TOP - 10, "rows", "end", "name"),
+        ]
+
+    def limit(self) -> list[str]:
+        at = self.x(0)
+        aside, anchor = (6, "start") if at < self.END - 80 else (-6, "end")
+        return [
+            _line("axis", _LEFT, self.FLOOR, self.END, self.FLOOR),
+            _line("limit", at, _TOP - 8, at, self.FLOOR),
+            _text(at + aside, _TOP - 10, "limit", anchor, "mark"),
+        ]
+
+    def bar(self, name: str, left: float, width: float, rows: int) -> str:
+        return _rect(name, left, self.y(rows), width, self.FLOOR - self.y(rows))
 
 
 def error_histogram(histogram: Histogram) -> Markup:
     """Rows by largest error in units of tolerance, both axes logarithmic; bars beyond the limit are hatched."""
     counts = histogram.counts
-    total = sum(counts) + histogram.zeros
+    beyond, total = rows_over_limit(histogram)
     if total == 0 or len(histogram.edges) != len(counts) + 1:
         return _empty("No row was compared")
-    used = [index for index, rows in enumerate(counts) if rows]
-    exponents = [math.log10(edge) for edge in histogram.edges if edge > 0 and math.isfinite(edge)]
-    low = min([*(_exponent(histogram.edges[index], exponents) for index in used), -1.0])
-    high = max([*(_exponent(histogram.edges[index + 1], exponents) for index in used), 1.0])
-    low, high = math.floor(low), math.ceil(high)
-    gutter = 64.0 if histogram.zeros else 0.0
-    begin, end = _LEFT + gutter, WIDTH - _RIGHT
-    floor, top = HEIGHT - _BOTTOM, _TOP
+    exponents = _exponents(histogram.edges)
+    bins = [(exponents[i], exponents[i + 1], rows) for i, rows in enumerate(counts) if rows]
     tallest = max([*counts, histogram.zeros])
-    decades = max(1, math.ceil(math.log10(tallest))) if tallest > 1 else 1
-
-    def x(exponent: float) -> float:
-        return begin + (exponent - low) / (high - low) * (end - begin)
-
-    def y(rows: int) -> float:
-        # One row must show: log10(1) = 0 would have no height, so that the axis begins at half a row.
-        base = math.log10(0.5)
-        return floor - (math.log10(max(rows, 0.5)) - base) / (decades - base) * (floor - top)
-
-    parts: list[str] = []
-    for decade in range(decades + 1):
-        at = y(10**decade)
-        parts += [_line("grid", _LEFT, at, end, at), _text(_LEFT - 8, at + 4, f"{10**decade:,}", "end")]
-    step = max(1, math.ceil((high - low) / 8))
-    for exponent in range(low, high + 1):
-        if exponent % step == 0:
-            parts += [_line("tick", x(exponent), floor, x(exponent), floor + 5)]
-            parts += [_text(x(exponent), floor + 19, _power(exponent), "middle")]
-    for index in used:
-        left, right = (_exponent(histogram.edges[i], exponents) for i in (index, index + 1))
-        width = max(x(right) - x(left) - 1.0, 1.5)
-        over = left >= -_ROUNDING
-        parts.append(_rect("over" if over else "bar", x(left) + 0.5, y(counts[index]), width, floor - y(counts[index])))
+    frame = _LogFrame(
+        low=math.floor(min([left for left, _, _ in bins] + [-1.0])),
+        high=math.ceil(max([right for _, right, _ in bins] + [1.0])),
+        decades=max(1, math.ceil(math.log10(tallest))),
+        begin=_LEFT + (_EQUAL_WIDTH if histogram.zeros else 0.0),
+    )
+    parts = frame.axes()
+    for left, right, rows in bins:
+        name = "over" if left >= -_ROUNDING else "bar"
+        parts.append(frame.bar(name, frame.x(left) + 0.5, max(frame.x(right) - frame.x(left) - 1.0, 1.5), rows))
     if histogram.zeros:
-        parts.append(_rect("bar", _LEFT + 6, y(histogram.zeros), gutter - 34, floor - y(histogram.zeros)))
-        parts.append(_text(_LEFT + 6 + (gutter - 34) / 2, floor + 19, "equal", "middle"))
-    parts += [
-        _line("axis", _LEFT, floor, end, floor),
-        _line("limit", x(0), top - 8, x(0), floor),
-        _text(x(0) + (6 if x(0) < end - 80 else -6), top - 10, "limit", "start" if x(0) < end - 80 else "end", "mark"),
-        _text((begin + end) / 2, HEIGHT - 8, "largest error in the row, in units of tolerance τ", "middle", "name"),
-        _text(_LEFT - 8, top - 10, "rows", "end", "name"),
-    ]
-    beyond, _ = rows_over_limit(histogram)
-    return _svg("plot", WIDTH, HEIGHT, f"{beyond:,} of {total:,} rows beyond the limit", parts)
+        parts.append(frame.bar("bar", _LEFT + 6, _EQUAL_WIDTH - 34, histogram.zeros))
+        parts.append(_text(_LEFT + 6 + (_EQUAL_WIDTH - 34) / 2, frame.FLOOR + 19, "equal", "middle"))
+    return _svg("plot", WIDTH, HEIGHT, f"{beyond:,} of {total:,} rows beyond the limit", [*parts, *frame.limit()])
 
 
 def rows_over_limit(histogram: Histogram) -> tuple[int, int]:
@@ -187,12 +216,12 @@ def _scale(low: float, high: float) -> tuple[float, float, list[float]]:
     return first * step, last * step, [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
-def _exponent(edge: float, exponents: list[float]) -> float:
-    """log10 of a bin's edge; 0 and ∞ lie half a decade outside the others."""
-    if edge > 0 and math.isfinite(edge):
-        return math.log10(edge)
-    known = exponents or [0.0]
-    return min(known) - 0.5 if edge <= 0 else max(known) + 0.5
+def _exponents(edges: tuple[float, ...]) -> list[float]:
+    """log10 of each edge; 0 and ∞ lie half a decade outside the others."""
+    known = [math.log10(edge) for edge in edges if edge > 0 and math.isfinite(edge)] or [0.0]
+    return [
+        min(known) - 0.5 if edge <= 0 else max(known) + 0.5 if math.isinf(edge) else math.log10(edge) for edge in edges
+    ]
 
 
 def _power(exponent: int) -> str:
