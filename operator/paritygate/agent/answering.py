@@ -8,8 +8,8 @@ import numpy as np
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
 from paritygate.agent.frameworks.pickles import traceback_tail
-from paritygate.agent.mapping import is_ragged, ragged, take
 from paritygate.agent.stage import progress
+from paritygate.agent.wire import is_ragged, ragged, take
 
 
 class SourceError(Exception):

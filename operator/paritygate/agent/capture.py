@@ -11,6 +11,7 @@ from paritygate.agent.answering import answer
 from paritygate.agent.failures import AgentError
 from paritygate.agent.frameworks import framework_module
 from paritygate.agent.stage import progress
+from paritygate.agent.wire import is_ragged
 
 
 def run(request_file, out):
@@ -100,7 +101,7 @@ def _tensor(one):
 
 
 def _dtype(column):
-    if mapping.is_ragged(column):
+    if is_ragged(column):
         return str(column[0].dtype)
     return str(column.dtype) if column.dtype.kind not in "OUS" else "str"
 

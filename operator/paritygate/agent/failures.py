@@ -34,11 +34,12 @@ def is_out_of_memory(error):
 
 def failure_of(error):
     """The failure that an exception means: a dict with `failure`, `reason` and `message`."""
-    cause = error
-    while cause is not None:
+    cause, seen = error, []
+    while cause is not None and cause not in seen:
         known = _surroundings(cause)
         if known:
             return known
+        seen.append(cause)
         cause = cause.__cause__ or cause.__context__
     if hasattr(error, "reason") and hasattr(error, "message"):
         return _failure(getattr(error, "failure", CONFIGURATION), error.reason, error.message)

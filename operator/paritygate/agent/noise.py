@@ -6,7 +6,7 @@ from collections import OrderedDict
 import numpy as np
 
 from paritygate.agent.answering import answer
-from paritygate.agent.mapping import is_ragged, take
+from paritygate.agent.wire import is_ragged, take
 
 ROWS = 64
 """Rows that are repeated: enough for batch effects, few enough for models that take a second per row."""

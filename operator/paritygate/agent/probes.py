@@ -11,13 +11,14 @@ import numpy as np
 from paritygate.agent.answering import SourceError, once, one_row
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import one_line
-from paritygate.agent.mapping import is_ragged, ragged
 from paritygate.agent.stage import progress
+from paritygate.agent.wire import is_ragged, ragged
 
 LIMITS = OrderedDict(
     [("nan", 40), ("inf", 32), ("zero", 32), ("extreme", 48), ("threshold", 84), ("unseen-category", 20)]
 )
 """Probes of each kind at most, 256 in all."""
+MOST_THRESHOLDS = LIMITS["threshold"] // 5
 UNSEEN = "paritygate-unseen"
 
 
@@ -160,19 +161,23 @@ def _beside_thresholds(model, inputs, wires):
             one.columns[threshold.position] if len(one.columns) == width else "%s[%d]" % (one.name, threshold.position)
         )
         cell = Cell(one, wire, threshold.position, label)
-        several.append([(cell, value) for value in _spread(list(threshold.values), LIMITS["threshold"] // 3)])
+        several.append([(cell, value) for value in _spread(list(threshold.values), MOST_THRESHOLDS)])
     # In turn over the features, so that a bound on the number leaves out no feature before it leaves out a value.
-    turns = [
-        column[turn] for turn in range(max(map(len, several), default=0)) for column in several if turn < len(column)
-    ]
-    changes = []
-    for cell, value in turns[: LIMITS["threshold"] // 3]:
-        at = cell.dtype.type(value)
-        changes.append((cell, at, "threshold %r in %s" % (float(value), cell.label)))
-        for towards, word in ((-np.inf, "below"), (np.inf, "above")):
-            beside = np.nextafter(at, cell.dtype.type(towards))
-            changes.append((cell, beside, "one step %s threshold %r in %s" % (word, float(value), cell.label)))
-    return changes
+    most = max(map(len, several), default=0)
+    turns = [column[turn] for turn in range(most) for column in several if turn < len(column)]
+    return [change for cell, value in turns[:MOST_THRESHOLDS] for change in _beside(cell, float(value))]
+
+
+def _beside(cell, value):
+    """A threshold and its neighbours in the wire's datatype; of FP64 also in single precision, as some trees use."""
+    at, single = cell.dtype.type(value), np.float32(value)
+    yield cell, at, "threshold %r in %s" % (value, cell.label)
+    for towards, word in ((-np.inf, "below"), (np.inf, "above")):
+        step = np.nextafter(at, cell.dtype.type(towards))
+        yield cell, step, "one step %s threshold %r in %s" % (word, value, cell.label)
+        if cell.dtype == np.float64:
+            step = np.float64(np.nextafter(single, np.float32(towards)))
+            yield cell, step, "one single-precision step %s threshold %r in %s" % (word, value, cell.label)
 
 
 def _spread(items, limit):

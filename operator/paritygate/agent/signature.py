@@ -6,7 +6,8 @@ import numpy as np
 
 from paritygate.agent.failures import AgentError
 from paritygate.agent.frameworks.model import LABEL, PREDICTION, PROBABILITIES, SCORES, TENSOR, TRANSFORMED
-from paritygate.agent.mapping import datatype_of, is_ragged, listed, ragged, shape_of
+from paritygate.agent.mapping import listed
+from paritygate.agent.wire import datatype_of, is_ragged, ragged, shape_of
 
 _MOST_CLASSES = 1000
 

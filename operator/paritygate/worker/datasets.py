@@ -15,8 +15,9 @@ import numpy as np
 
 from paritygate.agent import exchange
 from paritygate.errors import ConfigurationError
-from paritygate.worker.readers import READERS, Table, suffix_of
+from paritygate.worker.readers import READERS, suffix_of
 from paritygate.worker.stage import progress
+from paritygate.worker.values import Table
 
 ROWS = "rows.npz"
 

@@ -233,11 +233,11 @@ def test_probes_stand_one_step_beside_the_thresholds_of(tmp_path, take, columns,
     taken = take("SKLearn", saved(tmp_path, estimator.fit(features, columns["y"])), columns, label="y")
     assert taken.probes("threshold")
     rows = [row for row, probe in enumerate(taken.manifest.probes) if probe.kind == "threshold"]
-    values = taken.table("probes")["features"][rows[:3]]
+    values = taken.table("probes")["features"][rows[:5]]
     (column,) = np.flatnonzero((values != values[0]).any(axis=0))
-    at, below, above = values[:, column]
-    assert below == np.nextafter(at, -np.inf)
-    assert above == np.nextafter(at, np.inf)
+    at, below, single_below, above, single_above = values[:, column]
+    assert (below, above) == (np.nextafter(at, -np.inf), np.nextafter(at, np.inf))
+    assert np.float32(single_below) < np.float32(at) < np.float32(single_above)
 
 
 def test_thresholds_of_histogram_boosting_with_categories_name_the_right_column(tmp_path, take, columns, features):
