@@ -49,7 +49,7 @@ def feature_matrix(
         return builder.cast(tensors[0], onnx.TensorProto.DOUBLE)
     if len(inputs) != features:
         raise ConfigurationError(
-            "SignatureDiffers",
+            "SignatureMismatch",
             f"the model takes {features} columns and the captured signature has {len(inputs)} inputs: "
             f"{', '.join(tensor.name for tensor in inputs)}; capture it again with its own columns",
         )
@@ -104,7 +104,7 @@ def _encoded(builder: GraphBuilder, tensor: str, declared: TensorSignature, cate
         return _codes(builder, tensor, categories, declared.datatype)
     if declared.datatype is Datatype.BYTES:
         raise ConfigurationError(
-            "SignatureDiffers",
+            "SignatureMismatch",
             f"input {declared.name} is text, and the model file knows no categories of that column; "
             f"bring the column as the numbers that the model was fitted on",
         )
@@ -117,7 +117,7 @@ def _codes(builder: GraphBuilder, tensor: str, categories: Categories, datatype:
         keys = helper.make_tensor("keys", onnx.TensorProto.STRING, [len(texts)], texts)
     elif any(isinstance(value, str) for value in categories):
         raise ConfigurationError(
-            "SignatureDiffers",
+            "SignatureMismatch",
             f"the categories {categories[0]!r}, … are text and the input is {datatype}; state it as BYTES",
         )
     else:

@@ -118,7 +118,7 @@ def save_program(conversion: Conversion, program: Any) -> None:
 def frozen(what: str) -> ConfigurationError:
     """The error for a batch, or another open dimension, that the export has fixed."""
     return ConfigurationError(
-        "FrozenDimension",
+        "FixedBatch",
         f"{what}, and requests bring any size there (finding TORCH-FROZEN-BATCH); do not turn sizes into Python "
         f"numbers in forward: use x.shape[0] or -1 where a size follows from the input, or export with dynamic_shapes",
     )

@@ -17,12 +17,13 @@ from paritygate.api.artifacts import Assessment
 from paritygate.api.report import Finding, Signature
 from paritygate.api.spec import Datatype, Source, SourceFormat
 from paritygate.errors import ConfigurationError
+from paritygate.storage.digests import digest_of_path
 from paritygate.worker import findings
 from paritygate.worker.pickles import Contents, Symbol, read_pickle
 from paritygate.worker.sniff import sniffed
 from paritygate.worker.sources import Conversion, Converted
 from paritygate.worker.sources._boosted import Answers, Categories, feature_matrix, write_outputs
-from paritygate.worker.sources._files import digest_of_model, size_of_model
+from paritygate.worker.sources._files import size_of_model
 from paritygate.worker.sources._lightgbm import (
     TextModel,
     categorical_splits,
@@ -61,7 +62,7 @@ def assess(model: Path, source: Source) -> Assessment:  # noqa: ARG001 - the pro
         framework="lightgbm",
         # The text format has a version of its own and does not name LightGBM's.
         framework_version=None,
-        digest=digest_of_model(model),
+        digest=digest_of_path(model),
         size=size_of_model(model),
         parameters=leaves + splits,
         estimators=stored.estimators,
@@ -137,7 +138,7 @@ def _encoders(text: TextModel, signature: Signature) -> dict[int, Categories]:
         if len(columns) == len(text.pandas_categorical):
             return dict(zip(columns, text.pandas_categorical, strict=True))
     raise ConfigurationError(
-        "SignatureDiffers",
+        "SignatureMismatch",
         f"the model was fitted on {len(text.pandas_categorical)} categorical columns and the captured signature "
         f"has {len(textual)} text inputs; store these columns of the dataset as categories, as they were in fitting",
     )

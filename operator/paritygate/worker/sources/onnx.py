@@ -13,10 +13,11 @@ from paritygate.api.artifacts import Assessment
 from paritygate.api.report import Finding, OutputSignature, Signature, TensorSignature
 from paritygate.api.spec import Source, SourceFormat
 from paritygate.errors import ConfigurationError
+from paritygate.storage.digests import digest_of_path
 from paritygate.worker import findings
 from paritygate.worker.brought import copy_brought
 from paritygate.worker.sources import Conversion, Converted
-from paritygate.worker.sources._files import digest_of_model, size_of_model
+from paritygate.worker.sources._files import size_of_model
 from paritygate.worker.targets.onnx import OLDEST_OPSET, Tensor, graph_inputs, read, tensors
 
 EXTRA = None
@@ -34,7 +35,7 @@ def assess(model: Path, source: Source) -> Assessment:  # noqa: ARG001 - the pro
         framework="onnx",
         framework_version=str(opset_of(graph)),
         packages={graph.producer_name: graph.producer_version} if graph.producer_version else {},
-        digest=digest_of_model(model),
+        digest=digest_of_path(model),
         size=size_of_model(model) + (0 if model.is_dir() else _external_bytes(graph, path)),
         signature=_signature(inputs, outputs),
         parameters=sum(math.prod(tensor.dims) for tensor in graph.graph.initializer),

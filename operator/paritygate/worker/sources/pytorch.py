@@ -11,9 +11,10 @@ from paritygate.api.artifacts import Assessment
 from paritygate.api.report import Finding
 from paritygate.api.spec import Source, SourceFormat
 from paritygate.errors import ConfigurationError
+from paritygate.storage.digests import digest_of_path
 from paritygate.worker import findings
 from paritygate.worker.sources import Conversion, Converted
-from paritygate.worker.sources._files import digest_of_model, files_of, size_of_model
+from paritygate.worker.sources._files import files_of, size_of_model
 from paritygate.worker.sources._torch_archive import Archive, Pickled, elements_of, read_safetensors
 
 EXTRA = "torch"
@@ -41,7 +42,7 @@ def assess(model: Path, source: Source) -> Assessment:
     return Assessment(
         format=SourceFormat.PYTORCH,
         framework="torch",
-        digest=digest_of_model(model),
+        digest=digest_of_path(model),
         size=size_of_model(model),
         parameters=parameters or None,
         imports=tuple(pickled.imports),

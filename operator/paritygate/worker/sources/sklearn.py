@@ -11,10 +11,11 @@ from paritygate.agent.frameworks import sklearn as agent_sklearn
 from paritygate.api.artifacts import Assessment
 from paritygate.api.spec import Source, SourceFormat
 from paritygate.errors import ConfigurationError
+from paritygate.storage.digests import digest_of_path
 from paritygate.worker.pickles import read_pickle, unreadable
 from paritygate.worker.rules.pickled import estimators, framework_versions, pickle_findings, unknown_imports
 from paritygate.worker.sources import Conversion, Converted
-from paritygate.worker.sources._files import digest_of_model, size_of_model
+from paritygate.worker.sources._files import size_of_model
 from paritygate.worker.targets.onnx_graph import GraphBuilder
 
 EXTRA = "sklearn"
@@ -34,7 +35,7 @@ def assess(model: Path, source: Source) -> Assessment:  # noqa: ARG001 - the pro
         framework="scikit-learn",
         framework_version=versions.get("scikit-learn"),
         packages=versions,
-        digest=digest_of_model(model),
+        digest=digest_of_path(model),
         size=size_of_model(model),
         parameters=contents.parameters(),
         estimators=classes,

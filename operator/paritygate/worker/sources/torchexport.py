@@ -10,9 +10,10 @@ from paritygate.agent.frameworks import torchexport as loading
 from paritygate.api.artifacts import Assessment
 from paritygate.api.report import Finding
 from paritygate.api.spec import Source, SourceFormat
+from paritygate.storage.digests import digest_of_path
 from paritygate.worker import findings
 from paritygate.worker.sources import Conversion, Converted
-from paritygate.worker.sources._files import digest_of_model, size_of_model
+from paritygate.worker.sources._files import size_of_model
 from paritygate.worker.sources._torch_archive import Archive
 
 EXTRA = "torch"
@@ -44,7 +45,7 @@ def assess(model: Path, source: Source) -> Assessment:  # noqa: ARG001 - the pro
         format=SourceFormat.TORCHEXPORT,
         framework="torch",
         framework_version=str(program.get("torch_version", "")).split("+")[0] or None,
-        digest=digest_of_model(model),
+        digest=digest_of_path(model),
         size=size_of_model(model),
         parameters=count,
         hardware=tuple(sorted(devices)),

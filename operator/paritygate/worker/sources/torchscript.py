@@ -7,9 +7,10 @@ from pathlib import Path
 from paritygate.agent.frameworks import torchscript as loading
 from paritygate.api.artifacts import Assessment
 from paritygate.api.spec import Source, SourceFormat
+from paritygate.storage.digests import digest_of_path
 from paritygate.worker import findings
 from paritygate.worker.sources import Conversion, Converted
-from paritygate.worker.sources._files import digest_of_model, size_of_model
+from paritygate.worker.sources._files import size_of_model
 from paritygate.worker.sources._torch_archive import Archive
 
 EXTRA = "torch"
@@ -35,7 +36,7 @@ def assess(model: Path, source: Source) -> Assessment:  # noqa: ARG001 - the pro
     return Assessment(
         format=SourceFormat.TORCHSCRIPT,
         framework="torch",
-        digest=digest_of_model(model),
+        digest=digest_of_path(model),
         size=size_of_model(model),
         parameters=pickled.elements,
         estimators=tuple(name for name in pickled.imports if name.startswith("__torch__")),

@@ -18,11 +18,12 @@ from paritygate.api.artifacts import Assessment
 from paritygate.api.report import Finding, Signature
 from paritygate.api.spec import Datatype, Source, SourceFormat
 from paritygate.errors import ConfigurationError
+from paritygate.storage.digests import digest_of_path
 from paritygate.worker import findings
 from paritygate.worker.pickles import Contents, Symbol, read_pickle
 from paritygate.worker.sources import Conversion, Converted
 from paritygate.worker.sources._boosted import Answers, Categories, feature_matrix, write_outputs
-from paritygate.worker.sources._files import digest_of_model, size_of_model
+from paritygate.worker.sources._files import size_of_model
 from paritygate.worker.sources._xgboost import (
     EXPONENTIAL,
     LOGISTIC,
@@ -75,7 +76,7 @@ def assess(model: Path, source: Source) -> Assessment:  # noqa: ARG001 - the pro
         format=SourceFormat.XGBOOST,
         framework="xgboost",
         framework_version=document.version or None,
-        digest=digest_of_model(model),
+        digest=digest_of_path(model),
         size=size_of_model(model),
         parameters=sum(nodes) if nodes else None,
         estimators=(*([stored.wrapper.path] if stored.wrapper else []), "xgboost.core.Booster"),

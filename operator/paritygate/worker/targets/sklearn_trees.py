@@ -293,4 +293,6 @@ def _boosted_classes(builder: GraphBuilder, estimator: Any, raw: str, *, tie_is_
 
 
 def _refused(estimator: Any, reason: str) -> ConfigurationError:
-    return ConfigurationError("ConversionUnsupported", f"{type(estimator).__name__} cannot be converted exactly: {reason}")
+    return ConfigurationError(
+        "ConversionUnsupported", f"{type(estimator).__name__} cannot be converted exactly: {reason}"
+    )

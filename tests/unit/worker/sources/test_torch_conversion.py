@@ -300,7 +300,7 @@ def test_program_with_a_frozen_batch_is_found_and_refused(tmp_path, converted_mo
             scores(wire, 3),
             sample={"features": random(8, 5)},
         )
-    assert caught.value.reason == "FrozenDimension"
+    assert caught.value.reason == "FixedBatch"
 
 
 def test_assessment_of_a_folder_counts_without_loading(tmp_path):
