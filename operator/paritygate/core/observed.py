@@ -1,0 +1,83 @@
+"""A frozen snapshot of one migration: all that a plan follows from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from paritygate.api.artifacts import Assessment, CandidateManifest, Receipt, StageFailure, StageName
+from paritygate.api.spec import ModelMigrationSpec
+from paritygate.api.status import ModelMigrationStatus, StageState
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Digests of everything that stages read and that no stage makes."""
+
+    source: str | None
+    """None = the model is not here: its answers were recorded elsewhere and a candidate is brought."""
+    dataset: str
+    environment: str
+    """Where the source runs: its lock, its image, or the converter's own environment."""
+    converter: str
+    """Environment in which candidates are made."""
+    runtime: str
+    """Of the serving runtime's identity."""
+    capture: str | None = None
+    """Answers that were recorded elsewhere."""
+    candidate: str | None = None
+    """A brought artefact."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a stage that has not succeeded: what succeeded has a receipt."""
+
+    stage: StageName
+    digest: str
+    number: int
+    state: StageState
+    started_at: datetime
+    ended_at: datetime | None = None
+    failure: StageFailure | None = None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A candidate with its runtime, deployed."""
+
+    name: str
+    candidate: str
+    runtime: str
+    report: str
+    ready: bool = False
+    """Its golden rows were answered rightly through the address that clients would use."""
+    failure: StageFailure | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is there, at one moment."""
+
+    name: str
+    uid: str
+    generation: int
+    spec: ModelMigrationSpec
+    now: datetime
+    status: ModelMigrationStatus | None = None
+    """As last written; holds what the run pinned and since when conditions stand."""
+    inputs: Inputs | None = None
+    """None = not resolved: see `unresolved`."""
+    unresolved: StageFailure | None = None
+    """Why the inputs cannot be resolved; None = they are, or are being looked at."""
+    receipts: tuple[Receipt, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    assessment: Assessment | None = None
+    candidate: CandidateManifest | None = None
+    serving: bool = False
+    """Whether a candidate that passed is to serve."""
+    revisions: tuple[Revision, ...] = field(default=())
+    traffic: str | None = None
+    """Name of the revision that owns the traffic."""
+    url: str | None = None
+    """Where the traffic goes in."""

@@ -1,0 +1,233 @@
+"""What to do next: a pure function of what is observed. Level-triggered: nothing is remembered between calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from paritygate.api.artifacts import FailureClass, Receipt, StageFailure, StageName
+from paritygate.api.base import duration
+from paritygate.api.digests import digest_of
+from paritygate.api.report import Verdict
+from paritygate.api.status import ModelMigrationStatus, StageState
+from paritygate.core import evidence, stages
+from paritygate.core.actions import Action, ApplyRevision, CancelStage, Grounds, RetireRevision, SetTraffic, StartStage
+from paritygate.core.conditions import PlannedEvent
+from paritygate.core.observed import Attempt, Inputs, Observed, Revision
+from paritygate.core.standing import Outlook, Step, events_of, status_of
+
+FIRST_RETRY: Final = timedelta(seconds=5)
+LONGEST_RETRY: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do, what to write, what to tell, and when to look again without being woken."""
+
+    actions: tuple[Action, ...]
+    status: ModelMigrationStatus
+    events: tuple[PlannedEvent, ...]
+    requeue_at: datetime | None
+
+
+@dataclass
+class _Draft:
+    """What the gates that were passed so far have found out."""
+
+    observed: Observed
+    recipe: int
+    actions: list[Action] = field(default_factory=list)
+    outputs: dict[StageName, str] = field(default_factory=dict)
+    digests: dict[StageName, str] = field(default_factory=dict)
+    verdict: Receipt | None = None
+    requeue_at: datetime | None = None
+
+
+def plan(observed: Observed) -> Plan:
+    """The next actions and the whole status. Calling it again on the same snapshot gives the same plan."""
+    draft = _Draft(observed, _pinned_recipe(observed))
+    outlook = _outlook(draft)
+    _cancel_superseded(draft)
+    status = status_of(observed, outlook, draft.recipe, draft.digests, draft.outputs, draft.verdict)
+    return Plan(tuple(draft.actions), status, events_of(observed, status), draft.requeue_at)
+
+
+def backoff(failures: int) -> timedelta:
+    """How long to wait after the given number of failures in a row, at least 1."""
+    return min(FIRST_RETRY * 2 ** min(failures - 1, 20), LONGEST_RETRY)
+
+
+def revision_name(name: str, candidate: str, runtime: str) -> str:
+    """Names a revision by what it is, so that equal revisions are one and no revision is ever rewritten."""
+    return f"{name}-{digest_of([candidate, runtime]).removeprefix('sha256:')[:8]}"
+
+
+def _outlook(draft: _Draft) -> Outlook:
+    """The gates in order; the first that is not passed says how things stand."""
+    inputs = draft.observed.inputs
+    if inputs is None:
+        return _unresolved(draft.observed)
+    for stage in stages.wanted_stages(inputs):
+        held = _stage_gate(draft, stage, inputs)
+        if held is not None:
+            return held
+    return _verdict_gate(draft, inputs) or _serving_gate(draft, inputs)
+
+
+def _unresolved(observed: Observed) -> Outlook:
+    if observed.unresolved is None:
+        return Outlook(Step.WORKING, "Resolving", "looking at the source, the dataset and the environment")
+    return Outlook(Step.STALLED, observed.unresolved.reason, observed.unresolved.message)
+
+
+def _stage_gate(draft: _Draft, stage: StageName, inputs: Inputs) -> Outlook | None:
+    """None = the stage is finished and its output known."""
+    observed = draft.observed
+    digest = stages.stage_digest(stage, observed.name, observed.spec, inputs, draft.outputs, draft.recipe)
+    draft.digests[stage] = digest
+    receipt = next((r for r in observed.receipts if (r.stage, r.digest) == (stage, digest)), None)
+    if receipt is not None:
+        draft.outputs[stage] = receipt.output
+        if stage is StageName.VALIDATE:
+            draft.verdict = receipt
+        return None
+    attempts = [a for a in observed.attempts if (a.stage, a.digest) == (stage, digest)]
+    running = [a for a in attempts if a.state is StageState.RUNNING]
+    if running:
+        return _running(draft, stage, max(running, key=lambda a: a.number))
+    if any(a.stage is stage and a.state is StageState.RUNNING for a in observed.attempts):
+        # The attempt for other inputs is being cancelled; one stage has one active attempt.
+        return Outlook(Step.WORKING, stage.value, f"{stage}: waiting for an attempt for other inputs to stop", stage)
+    return _not_running(draft, stage, digest, [a for a in attempts if a.state is StageState.FAILED])
+
+
+def _running(draft: _Draft, stage: StageName, attempt: Attempt) -> Outlook:
+    limit = draft.observed.spec.jobs.deadline
+    ends = attempt.started_at + duration(limit)
+    if draft.observed.now >= ends:
+        message = f"{stage} ran longer than spec.jobs.deadline, {limit}; raise it, or find out why the stage hangs"
+        draft.actions.append(CancelStage(stage, attempt.digest, attempt.number, "DeadlineExceeded", message))
+    else:
+        draft.requeue_at = ends
+    return Outlook(Step.WORKING, stage.value, f"{stage} is running, attempt {attempt.number}", stage)
+
+
+def _not_running(draft: _Draft, stage: StageName, digest: str, failed: list[Attempt]) -> Outlook:
+    observed, jobs = draft.observed, draft.observed.spec.jobs
+    number = max((a.number for a in failed), default=0) + 1
+    known = _last_known(observed, stage, digest)
+    if known is not None and known[0] >= number:
+        number, stalled = known
+        if stalled is not None:
+            return stalled
+    if failed:
+        last = max(failed, key=lambda a: a.number)
+        held = _failed(draft, stage, last, jobs.retries)
+        if held is not None:
+            return held
+    earlier = stages.inputs_of(stage, draft.outputs)
+    draft.actions.append(StartStage(stage, digest, number, duration(jobs.deadline), earlier))
+    return Outlook(Step.WORKING, stage.value, f"{stage} is started, attempt {number}", stage)
+
+
+def _last_known(observed: Observed, stage: StageName, digest: str) -> tuple[int, Outlook | None] | None:
+    """The attempt to go on with where the status remembers more than is there, and the stall that it recorded."""
+    if observed.status is None:
+        return None
+    recorded = next((s for s in observed.status.stages if (s.name, s.digest) == (stage, digest)), None)
+    if recorded is None or recorded.state is StageState.SUCCEEDED:
+        return None
+    if recorded.state is StageState.RUNNING:
+        return recorded.attempt, None
+    stalled = next((c for c in observed.status.conditions if c.type == "Stalled"), None)
+    if stalled is not None and stalled.observed_generation == observed.generation:
+        return recorded.attempt + 1, Outlook(Step.STALLED, stalled.reason, stalled.message, stage)
+    return recorded.attempt + 1, None
+
+
+def _failed(draft: _Draft, stage: StageName, last: Attempt, retries: int) -> Outlook | None:
+    """How things stand after a failed attempt; None = try again now."""
+    failure = last.failure or StageFailure(
+        failure=FailureClass.INFRASTRUCTURE, reason="ProcessLost", message=f"{stage} ended without saying why"
+    )
+    if failure.failure is FailureClass.CONFIGURATION:
+        return Outlook(Step.STALLED, failure.reason, failure.message, stage)
+    if last.number > retries:
+        message = f"{failure.message} ({failure.reason}; tried {last.number} times, spec.jobs.retries is {retries})"
+        return Outlook(Step.STALLED, "RetriesExhausted", message, stage)
+    again = (last.ended_at or last.started_at) + backoff(last.number)
+    if draft.observed.now >= again:
+        return None
+    draft.requeue_at = again
+    return Outlook(Step.WORKING, "Retrying", f"{failure.reason}: {failure.message}", stage)
+
+
+def _verdict_gate(draft: _Draft, inputs: Inputs) -> Outlook | None:
+    """None = there is evidence for exactly what was asked, and it passed."""
+    receipt = draft.verdict
+    assert receipt is not None  # noqa: S101 - every wanted stage has its receipt here, and Validate is always wanted
+    asked = evidence.Asked(
+        draft.digests[StageName.VALIDATE], inputs, dict(draft.outputs), draft.observed.spec.equivalence
+    )
+    wrong = evidence.objection(receipt, asked)
+    if wrong is not None or receipt.summary is None:
+        return Outlook(Step.STALLED, "EvidenceInvalid", f"{wrong}; nothing follows from it", StageName.VALIDATE)
+    if receipt.summary.verdict is Verdict.PASSED:
+        return None
+    reason = f"Parity{receipt.summary.verdict}"
+    return Outlook(Step.STALLED, reason, evidence.decided(receipt.summary), StageName.VALIDATE, judged=True)
+
+
+def _serving_gate(draft: _Draft, inputs: Inputs) -> Outlook:
+    observed, receipt = draft.observed, draft.verdict
+    assert receipt is not None  # noqa: S101 - only reached once the verdict gate is passed
+    assert receipt.summary is not None  # noqa: S101 - the same
+    message = evidence.decided(receipt.summary)
+    if not observed.serving:
+        return Outlook(Step.DONE, "Verified", message, judged=True)
+    candidate = draft.outputs[StageName.CONVERT]
+    grounds = Grounds(observed.uid, observed.generation, candidate, inputs.runtime, receipt.summary.report)
+    name = revision_name(observed.name, candidate, inputs.runtime)
+    revision = next((r for r in observed.revisions if r.name == name), None)
+    if revision is None:
+        draft.actions.append(ApplyRevision(name, grounds, receipt.output))
+        return Outlook(Step.WORKING, "RollingOut", f"revision {name} is brought up", judged=True)
+    held = _revision_gate(revision, grounds)
+    if held is not None:
+        return held
+    if observed.traffic != name:
+        draft.actions.append(SetTraffic(name, grounds))
+        return Outlook(Step.WORKING, "RollingOut", f"traffic moves to revision {name}", judged=True)
+    draft.actions.extend(RetireRevision(r.name) for r in observed.revisions if r.name != name)
+    return Outlook(Step.DONE, "Promoted", f"revision {name} serves; {message}", judged=True)
+
+
+def _revision_gate(revision: Revision, grounds: Grounds) -> Outlook | None:
+    """None = the revision is the one that passed, and is ready."""
+    if (revision.candidate, revision.runtime) != (grounds.candidate, grounds.runtime):
+        message = f"revision {revision.name} holds other bytes or another runtime than those that passed; remove it"
+        return Outlook(Step.STALLED, "RevisionMismatch", message, judged=True)
+    if revision.failure is not None:
+        return Outlook(Step.STALLED, "RevisionFailed", revision.failure.message, judged=True)
+    if not revision.ready:
+        return Outlook(Step.WORKING, "RollingOut", f"revision {revision.name} is not ready yet", judged=True)
+    return None
+
+
+def _cancel_superseded(draft: _Draft) -> None:
+    """Stops attempts for inputs that are no longer wanted. While inputs are unknown nothing is stopped."""
+    if draft.observed.inputs is None:
+        return
+    for attempt in draft.observed.attempts:
+        if attempt.state is StageState.RUNNING and draft.digests.get(attempt.stage) != attempt.digest:
+            message = "the migration or its inputs changed"
+            draft.actions.append(CancelStage(attempt.stage, attempt.digest, attempt.number, "Superseded", message))
+
+
+def _pinned_recipe(observed: Observed) -> int:
+    """The recipe that the run started with, while spec and inputs stay the same."""
+    run = observed.status.run if observed.status else None
+    if run is None or observed.inputs is None or run.id != stages.run_id(observed.spec, observed.inputs):
+        return stages.RECIPE
+    return run.recipe

@@ -1,0 +1,236 @@
+"""How a migration stands, as the whole status that is written once: DESIGN.md §7 in code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from paritygate.api.artifacts import Receipt, StageName
+from paritygate.api.report import Verdict
+from paritygate.api.status import (
+    CandidateStatus,
+    CheckStatus,
+    ConditionType,
+    ModelMigrationStatus,
+    RevisionState,
+    RevisionStatus,
+    RunStatus,
+    SourceStatus,
+    StageState,
+    StageStatus,
+    VerdictStatus,
+)
+from paritygate.core.conditions import PlannedEvent, Standing, conditions, timestamp, transition_events
+from paritygate.core.observed import Observed
+from paritygate.core.stages import run_id
+
+_MAX_FINDINGS: Final = 20
+_MAX_MESSAGE: Final = 4096
+_WORKING: Final = {
+    StageName.ASSESS: "Assessing",
+    StageName.CAPTURE: "Capturing",
+    StageName.CONVERT: "Converting",
+    StageName.VALIDATE: "Validating",
+}
+
+
+class Step(Enum):
+    """What will happen without anybody doing something."""
+
+    WORKING = auto()
+    STALLED = auto()
+    DONE = auto()
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """How things stand at the first gate that was not passed, or at the end."""
+
+    step: Step
+    reason: str
+    message: str
+    stage: StageName | None = None
+    """Where it stands; None = before or after the stages."""
+    judged: bool = False
+    """Whether the evidence was accepted, so that its verdict may be shown."""
+
+    @property
+    def word(self) -> str:
+        """The reason of Ready and Reconciling."""
+        return _WORKING[self.stage] if self.stage and self.reason == self.stage.value else self.reason
+
+
+def status_of(
+    observed: Observed,
+    outlook: Outlook,
+    recipe: int,
+    digests: Mapping[StageName, str],
+    outputs: Mapping[StageName, str],
+    verdict: Receipt | None,
+) -> ModelMigrationStatus:
+    """The whole status. `digests`: of the stages reached; `outputs`: of those finished; `verdict`: the last receipt."""
+    before = observed.status.conditions if observed.status else ()
+    accepted = verdict if outlook.judged else None
+    standings = _standings(observed, outlook, outputs, accepted)
+    return ModelMigrationStatus(
+        observed_generation=observed.generation,
+        phase=outlook.word,
+        conditions=conditions(before, standings, observed.generation, observed.now),
+        run=_run(observed, recipe),
+        source=_source(observed),
+        stages=_stages(observed, digests, outputs),
+        candidates=_candidates(observed, outputs, accepted),
+        verdict=_verdict(accepted),
+        revisions=_revisions(observed),
+        url=observed.url if observed.traffic else None,
+    )
+
+
+def events_of(observed: Observed, status: ModelMigrationStatus) -> tuple[PlannedEvent, ...]:
+    """What changed since the status that was last written."""
+    return transition_events(observed.status.conditions if observed.status else (), status.conditions)
+
+
+def _standings(
+    observed: Observed, outlook: Outlook, outputs: Mapping[StageName, str], accepted: Receipt | None
+) -> dict[ConditionType, Standing]:
+    message = outlook.message[:_MAX_MESSAGE]
+    found = {
+        ConditionType.ASSESSED: _step(StageName.ASSESS, "SourceAssessed", outlook, outputs),
+        ConditionType.CONVERTED: _step(StageName.CONVERT, "CandidateConverted", outlook, outputs),
+        ConditionType.PARITY_VERIFIED: _parity(outlook, accepted),
+    }
+    if observed.serving:
+        serves = observed.traffic is not None and any(
+            r.name == observed.traffic and r.ready for r in observed.revisions
+        )
+        found[ConditionType.SERVING_AVAILABLE] = (
+            Standing("True", "RevisionServing", f"revision {observed.traffic} serves")
+            if serves
+            else Standing("False", "NothingServes", "no revision owns traffic and is ready")
+        )
+    done = outlook.step is Step.DONE
+    found[ConditionType.READY] = Standing("True" if done else "False", outlook.word, message)
+    if outlook.step is Step.WORKING:
+        found[ConditionType.RECONCILING] = Standing("True", outlook.word, message)
+    if outlook.step is Step.STALLED:
+        found[ConditionType.STALLED] = Standing("True", outlook.word, message)
+    return found
+
+
+def _step(stage: StageName, reason: str, outlook: Outlook, outputs: Mapping[StageName, str]) -> Standing:
+    if stage in outputs:
+        return Standing("True", reason, f"artefact {outputs[stage]}")
+    if outlook.step is Step.STALLED:
+        return Standing("False", outlook.reason, outlook.message[:_MAX_MESSAGE])
+    return Standing("Unknown", "Pending", f"{stage} has not finished")
+
+
+def _parity(outlook: Outlook, accepted: Receipt | None) -> Standing:
+    if accepted is not None and accepted.summary is not None:
+        verdict = accepted.summary.verdict
+        passed = verdict is Verdict.PASSED
+        # What did not pass is Stalled for the same reason, which is told once.
+        return Standing("True" if passed else "False", f"Parity{verdict}", f"report {accepted.summary.report}")
+    if outlook.step is Step.STALLED:
+        return Standing("False", outlook.reason, outlook.message[:_MAX_MESSAGE])
+    return Standing("Unknown", "Pending", "there is no evidence yet")
+
+
+def _run(observed: Observed, recipe: int) -> RunStatus | None:
+    if observed.inputs is None:
+        return observed.status.run if observed.status else None
+    identity = run_id(observed.spec, observed.inputs)
+    before = observed.status.run if observed.status else None
+    if before is not None and before.id == identity:
+        return before
+    return RunStatus(id=identity, recipe=recipe, started_at=timestamp(observed.now))
+
+
+def _source(observed: Observed) -> SourceStatus | None:
+    if observed.inputs is None or observed.inputs.source is None:
+        return None
+    found = observed.assessment
+    if found is None:
+        return SourceStatus(digest=observed.inputs.source)
+    return SourceStatus(
+        digest=observed.inputs.source,
+        framework=" ".join(filter(None, (found.framework, found.framework_version))),
+        parameters=found.parameters,
+        findings=found.findings[:_MAX_FINDINGS],
+    )
+
+
+def _stages(
+    observed: Observed, digests: Mapping[StageName, str], outputs: Mapping[StageName, str]
+) -> tuple[StageStatus, ...]:
+    """The newest attempt of each stage that has one; what the status remembers stays where nothing newer is seen."""
+    found = []
+    remembered = {(s.name, s.digest): s for s in observed.status.stages} if observed.status else {}
+    for stage, digest in digests.items():
+        attempts = [a for a in observed.attempts if (a.stage, a.digest) == (stage, digest)]
+        newest = max(attempts, key=lambda a: a.number, default=None)
+        before = remembered.get((stage, digest))
+        if stage in outputs:
+            number = max(newest.number if newest else 1, before.attempt if before else 1)
+            found.append(StageStatus(name=stage, digest=digest, attempt=number, state=StageState.SUCCEEDED))
+        elif newest is not None and (before is None or newest.number >= before.attempt):
+            message = newest.failure.message[:_MAX_MESSAGE] if newest.failure else None
+            found.append(
+                StageStatus(name=stage, digest=digest, attempt=newest.number, state=newest.state, message=message)
+            )
+        elif before is not None:
+            found.append(before)
+    return tuple(found)
+
+
+def _candidates(
+    observed: Observed, outputs: Mapping[StageName, str], accepted: Receipt | None
+) -> tuple[CandidateStatus, ...]:
+    if StageName.CONVERT not in outputs or observed.inputs is None:
+        return ()
+    summary = accepted.summary if accepted else None
+    return (
+        CandidateStatus(
+            name="brought" if observed.inputs.candidate else "plain",
+            digest=outputs[StageName.CONVERT],
+            size=observed.candidate.size if observed.candidate else None,
+            verdict=summary.verdict if summary else None,
+            selected=summary is not None and summary.verdict is Verdict.PASSED,
+        ),
+    )
+
+
+def _verdict(accepted: Receipt | None) -> VerdictStatus | None:
+    summary = accepted.summary if accepted else None
+    if summary is None:
+        return None
+    return VerdictStatus(
+        result=summary.verdict,
+        report_digest=summary.report,
+        checks=tuple(
+            CheckStatus(
+                name=line.name,
+                result=line.result,
+                measured=None if line.measured is None else f"{line.measured:.6g}",
+                limit=None if line.limit is None else f"{line.limit:.6g}",
+                rows=line.rows,
+            )
+            for line in summary.checks
+        ),
+    )
+
+
+def _revisions(observed: Observed) -> tuple[RevisionStatus, ...]:
+    return tuple(
+        RevisionStatus(
+            name=one.name,
+            role="Stable" if one.name == observed.traffic else "Candidate",
+            state=RevisionState.SERVING if one.name == observed.traffic and one.ready else RevisionState.STARTING,
+            digest=one.candidate,
+            report_digest=one.report,
+        )
+        for one in observed.revisions[:8]
+    )

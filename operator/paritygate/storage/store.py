@@ -1,0 +1,115 @@
+"""A folder of artefacts by digest and of the receipts of finished stages.
+
+    artifacts/<64 hexadecimal digits>/      one complete artefact folder each
+    receipts/<Stage>-<64 digits>.json       by stage digest; written after the artefact that it names
+
+Everything is written aside, synchronised and renamed, so a process that is killed leaves either nothing or the whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from paritygate.api.artifacts import Receipt, StageName
+from paritygate.api.digests import canonical_json
+from paritygate.errors import InfrastructureError
+from paritygate.storage.digests import digest_of_path
+
+
+class Store:
+    """Artefacts and receipts under `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, folder: Path) -> str:
+        """Moves a complete folder of the same file system into the store; its digest."""
+        digest = digest_of_path(folder)
+        target = self._artifact(digest)
+        with disk_full_explained(target):
+            if target.exists() and digest_of_path(target) != digest:
+                shutil.rmtree(target)
+            if target.exists():
+                shutil.rmtree(folder)
+                return digest
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for path in folder.rglob("*"):
+                if path.is_file():
+                    _synchronise(path)
+            folder.rename(target)
+            _synchronise(target.parent)
+        return digest
+
+    def get(self, digest: str) -> Path | None:
+        """The folder with that digest, its bytes checked; None where it is missing or was changed."""
+        folder = self._artifact(digest)
+        return folder if folder.is_dir() and digest_of_path(folder) == digest else None
+
+    def path(self, digest: str) -> Path:
+        """Where the folder with that digest lies; its bytes are not checked."""
+        return self._artifact(digest)
+
+    def record(self, receipt: Receipt) -> None:
+        """Writes a receipt, after its artefact."""
+        write_whole(self._receipt(receipt.stage, receipt.digest), canonical_json(receipt.to_dict()))
+
+    def receipt(self, stage: StageName, digest: str) -> Receipt | None:
+        """The receipt of a finished stage whose artefact is still whole; None otherwise."""
+        try:
+            receipt = Receipt.model_validate_json(self._receipt(stage, digest).read_bytes())
+        except (OSError, ValidationError):
+            return None
+        if (receipt.stage, receipt.digest) != (stage, digest):
+            return None
+        return receipt if self.get(receipt.output) is not None else None
+
+    def _artifact(self, digest: str) -> Path:
+        return self.root / "artifacts" / digest.removeprefix("sha256:")
+
+    def _receipt(self, stage: StageName, digest: str) -> Path:
+        return self.root / "receipts" / f"{stage.value}-{digest.removeprefix('sha256:')}.json"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file aside, synchronises and renames it. InfrastructureError: DiskFull."""
+    aside = path.with_name(f"{path.name}.part-{os.getpid()}")
+    with disk_full_explained(path, len(content)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.write_bytes(content)
+            _synchronise(aside)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_full_explained(path: Path, size: int | None = None) -> Iterator[None]:
+    """Turns a full disk, or an exhausted quota, into an InfrastructureError (DiskFull) that says how much is free."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        there = next(parent for parent in path.absolute().parents if parent.exists())
+        needed = "" if size is None else f", and {size:,} bytes are to be written"
+        raise InfrastructureError(
+            "DiskFull",
+            f"{path}: no space is left ({shutil.disk_usage(there).free:,} bytes are free{needed}); "
+            "free space or choose another --workdir",
+        ) from error
+
+
+def _synchronise(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
