@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ def run(request_file: Path, out: Path) -> None:
         ConfigurationError: CaptureUnreadable, CandidateUnreadable.
         InfrastructureError: CandidateNotReady, CandidateUnreachable, CandidateAnswerInvalid.
     """
+    # A line per request says nothing and hides what does.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     request = read_request(ValidateRequest, request_file)
     out.mkdir(parents=True, exist_ok=True)
     capture = read_capture(Path(request.capture))
