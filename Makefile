@@ -4,7 +4,7 @@
 # PYTHON=… names an interpreter other than the first suitable one on the PATH.
 
 VENV := .venv
-DEMO := .build/demo
+DEMO := .build/demo-venv
 BIN := $(VENV)/bin
 LOCKS := requirements/all.txt requirements/build.txt requirements/uv.txt
 DEMO_LOCKS := requirements/demo.txt requirements/build.txt requirements/uv.txt
@@ -30,10 +30,10 @@ $(DEMO)/.complete: $(DEMO_LOCKS) pyproject.toml tools/environment.sh
 	@touch $@
 
 demo: $(DEMO)/.complete ## Migrate two real models; one is brought broken and is stopped. Without torch.
-	$(DEMO)/bin/python examples/demo.py
+	$(DEMO)/bin/python examples/demo.py tabular
 
 demo-torch: $(VENV)/.complete ## The same with a convolutional network.
-	$(BIN)/python examples/demo.py --torch
+	$(BIN)/python examples/demo.py torch
 
 test: $(VENV)/.complete ## Run all tests; PYTEST_ARGS='tests/unit/core -x' runs some of them.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
