@@ -267,7 +267,18 @@ class _FromBuffer(Symbol):
         return self
 
 
+class _Remade(Symbol):
+    """How pickles before protocol 2 make an object: `_reconstructor(class, base, state)`."""
+
+    def __new__(cls, *arguments: Any, **_: Any) -> Any:
+        """An object of the class that is named first."""
+        kind = arguments[0]
+        return kind.__new__(kind) if isinstance(kind, type) and issubclass(kind, Symbol) else super().__new__(cls)
+
+
 _FUNCTIONS: Final[dict[str, type[Symbol]]] = {
+    "copy_reg._reconstructor": _Remade,
+    "copyreg._reconstructor": _Remade,
     "numpy.core.multiarray._reconstruct": _Reconstructed,
     "numpy._core.multiarray._reconstruct": _Reconstructed,
     "numpy.core.numeric._frombuffer": _FromBuffer,
