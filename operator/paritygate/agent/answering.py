@@ -57,9 +57,9 @@ def once(model, inputs, rows):
     return answers
 
 
-def one_row(inputs, row):
-    """The inputs of one row, as a batch of one."""
-    return _taken(inputs, np.asarray([row]))
+def some_rows(inputs, rows):
+    """The inputs of some rows of one shape, as a batch."""
+    return _taken(inputs, np.asarray(rows))
 
 
 def _taken(inputs, chosen):

@@ -11,6 +11,9 @@ from paritygate.agent.wire import is_ragged, take
 ROWS = 64
 """Rows that are repeated: enough for batch effects, few enough for models that take a second per row."""
 
+SINGLE = 16
+"""Rows among these, about, that are asked one at a time."""
+
 # As torch.testing.assert_close: beyond it, the same call differed by more than the order of additions explains.
 _ROUNDING = {2: (1e-3, 1e-5), 4: (1.3e-6, 1e-5), 8: (1e-7, 1e-7)}
 
@@ -27,16 +30,19 @@ def measure(model, inputs):
     part = OrderedDict((name, take(column, chosen)) for name, column in inputs.items())
     whole = answer(model, part)
     again = answer(model, part)
-    repeats = [again, answer(model, part, batch=1)]
+    repeats = [(whole, again)]
+    few = np.arange(0, len(chosen), max(1, len(chosen) // SINGLE))
+    singles = answer(model, OrderedDict((name, take(column, few)) for name, column in part.items()), batch=1)
+    repeats.append((OrderedDict((name, column[few]) for name, column in whole.items()), singles))
     with model.threads(1) as limited:
         if limited:
-            repeats.append(answer(model, part))
+            repeats.append((whole, answer(model, part)))
     with model.threads(2) as limited:
         if limited:
-            repeats.append(answer(model, part))
+            repeats.append((whole, answer(model, part)))
     noise = []
     for name, column in whole.items():
-        distances = np.concatenate([_distances(column, repeat[name]) for repeat in repeats])
+        distances = np.concatenate([_distances(one[name], other[name]) for one, other in repeats])
         noise.append(
             OrderedDict(
                 output=name,
