@@ -48,12 +48,12 @@ def test_a_request_may_come_in_pieces(served) -> None:
 
 
 def test_a_connection_that_waits_between_requests_is_kept(served, monkeypatch) -> None:
-    monkeypatch.setattr(http, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(http, "HEADER_SECONDS", 0.5)
     with _connect(served) as connection:
         for _ in range(3):
             connection.sendall(HEAD + BODY)
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
-            time.sleep(0.2)
+            time.sleep(0.8)
 
 
 def test_a_refused_request_leaves_the_connection_usable(served) -> None:

@@ -119,7 +119,7 @@ def test_ends_at_once_without_a_drain(graphs, process, how) -> None:
 
 
 def test_no_request_fails_while_it_drains_whether_its_connection_is_old_or_new(graphs, process) -> None:
-    server = process("--model", str(graphs.identity()), "--drain-seconds", "1.5")
+    server = process("--model", str(graphs.identity()), "--drain-seconds", "4")
     server.wait_ready()
     url = f"{server.url}/v2/models/identity_FP32/infer"
     stop, failures, answered = threading.Event(), [], [0, 0]
