@@ -60,7 +60,7 @@ def _infer(model: Path, dataset: Path, label: str | None, loader: str | None) ->
         if not (out / "failure.json").exists():
             last = ended.stderr.strip().splitlines()[-1:] or [f"status {ended.returncode}"]
             raise InfrastructureError(
-                "ProcessDied", f"the process that looks at {model} ended without a result: {last[0]}"
+                "ProcessLost", f"the process that looks at {model} ended without a result: {last[0]}"
             )
         failure = StageFailure.model_validate_json((out / "failure.json").read_bytes())
     if failure.failure is FailureClass.INFRASTRUCTURE:
