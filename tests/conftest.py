@@ -12,5 +12,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if reporter is None or os.environ.get("CI") != "true" or session.exitstatus != pytest.ExitCode.OK:
         return
     if reporter.stats.get("skipped"):
-        reporter.write_line("\nCI=true: skipped tests count as failed, since everything that tests need is installed here")
+        reporter.write_line("\nCI=true: skipped tests count as failed; everything that tests need is installed here")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

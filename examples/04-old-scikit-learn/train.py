@@ -1,4 +1,4 @@
-"""Trains the model that example 04 migrates. Run it where scikit-learn 1.2 and numpy 1 are installed:
+"""Trains the model that example 04 migrates, where scikit-learn 1.2 and numpy 1 are installed.
 
     uv run --no-project --python 3.11 --with-requirements requirements.txt train.py FOLDER
 

@@ -35,7 +35,7 @@ def result_of_measurement(measurement: Measurement) -> Verdict:
 
 
 def result_of_check(measurements: Iterable[Measurement]) -> Verdict:
-    """The worst result among those that block; where none blocks, the worst of all; Inconclusive where there is none."""
+    """The worst result among those that block, or among all where none blocks; Inconclusive where there is none."""
     measured = tuple(measurements)
     judged = tuple(m for m in measured if m.blocking) or measured
     return _worst(result_of_measurement(m) for m in judged)

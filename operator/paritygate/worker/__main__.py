@@ -1,6 +1,6 @@
 """`python -m paritygate.worker STAGE …`: carries out one stage as docs/reference/formats.md says.
 
-`infer`, `assess`, `convert` and `validate` take `--request FILE`; `dataset` takes `--uri PATH`. All take `--out FOLDER`.
+`infer`, `assess`, `convert` and `validate` take `--request FILE`, `dataset` takes `--uri PATH`, all `--out FOLDER`.
 A stage is a module of this package with `run(request, out)`; `out` is an empty folder to write to.
 """
 
