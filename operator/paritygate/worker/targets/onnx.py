@@ -222,7 +222,17 @@ def _inner_names(
     """Renames the file's inputs and outputs, and whatever bears a name of the signature; old name → new name."""
     names = {tensor.name for side in found for tensor in side}
     names |= {tensor.name for tensor in (*signature.inputs, *signature.outputs)}
-    inner = {name: f"inner/{name}" for name in names}
+    # A file that was finished before has names like those that are about to be added.
+    added = tuple(f"{tensor.name}/" for tensor in (*signature.inputs, *signature.outputs))
+    taken = {name for node in graph.node for name in (*node.input, *node.output) if name}
+    names |= {name for name in taken if name.startswith(added)}
+    for node in graph.node:
+        if node.name.startswith((*added, "inner/")):
+            node.name = ""
+    prefix = "inner/"
+    while any(prefix + name in taken for name in names):
+        prefix = "inner/" + prefix
+    inner = {name: prefix + name for name in names}
     _rename(graph, inner)
     return inner
 

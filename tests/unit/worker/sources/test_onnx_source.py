@@ -89,3 +89,14 @@ def test_folder_with_several_models_asks_for_one(tmp_path):
     (path.parent / "other.onnx").write_bytes(path.read_bytes())
     with pytest.raises(ConfigurationError, match=r"net\.onnx, other\.onnx; name the file"):
         source_format.assess(path.parent, SOURCE)
+
+
+def test_a_candidate_may_be_the_next_source(tmp_path, converted_model, wire):
+    first = converted_model("ONNX", written(tmp_path), *signature(wire))
+    second = converted_model("ONNX", first.path, *signature(wire))
+    wider = [wire.tensor("x", "FP64", (-1, 4))], [wire.output("y", "Tensor", "FP64", (-1, 3))]
+    third = converted_model("ONNX", converted_model("ONNX", second.path, *wider).path, *signature(wire))
+    rows = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    expected = first.answer({"x": rows})["y"]
+    for candidate in (second, third):
+        np.testing.assert_array_equal(candidate.answer({"x": rows})["y"], expected)
