@@ -130,9 +130,7 @@ class Gate:
 
     def _judge(self, case: Case, captured: CaptureManifest, path: Path, name: str) -> ParityReport:
         folder = self._folder / "capture"
-        table = {
-            file.stem: dict(exchange.load(str(file))) for file in sorted(folder.glob("*.npz"))
-        }
+        table = {file.stem: dict(exchange.load(str(file))) for file in sorted(folder.glob("*.npz"))}
         inputs, probes = table["inputs"], table.get("probes", {})
         guarded = guards(captured, probes, inputs, {})
         client: Any = RuntimeClient(path)

@@ -36,14 +36,21 @@ def value(name: str, kind: int, *shape: Any) -> Any:
 def logistic(model: Any, *, before: list[Any] | None = None, feed: str = "features", after: str = "softmax") -> Any:
     """A logistic regression as a graph, to be broken in one place."""
     coefficients = np.vstack([-model.coef_, model.coef_]) / 2 if len(model.classes_) == 2 else model.coef_
-    intercept = np.concatenate([-model.intercept_, model.intercept_]) / 2 if len(model.classes_) == 2 else model.intercept_
+    intercept = (
+        np.concatenate([-model.intercept_, model.intercept_]) / 2 if len(model.classes_) == 2 else model.intercept_
+    )
     classes = len(model.classes_)
     nodes = [
         *(before or []),
         helper.make_node("MatMul", [feed, "w"], ["product"]),
         helper.make_node("Add", ["product", "b"], ["logits"]),
     ]
-    constants = {"w": coefficients.T.copy(), "b": intercept, "order": np.arange(classes)[::-1].copy(), "one": np.asarray([1])}
+    constants = {
+        "w": coefficients.T.copy(),
+        "b": intercept,
+        "order": np.arange(classes)[::-1].copy(),
+        "one": np.asarray([1]),
+    }
     label = "logits"
     if after == "softmax":
         nodes.append(helper.make_node("Softmax", ["logits"], ["p"], axis=1))
@@ -272,7 +279,7 @@ def test_images_are_flattened_channels_last(gate: Any, case: Any) -> None:
 
 def test_the_output_scaling_is_lost(gate: Any, case: Any, corpus: Any) -> None:
     x, y, held, _ = corpus.classification()
-    model = MLPRegressor((4,), max_iter=50, random_state=0).fit(x, y)
+    model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=50, random_state=0).fit(x, y)
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import DoubleTensorType
 
