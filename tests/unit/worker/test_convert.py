@@ -171,7 +171,7 @@ def test_names_of_the_signature_may_stand_for_other_tensors_inside(tmp_path: Pat
         (("features", TensorProto.FLOAT, [None, 4]),), label=("probabilities", TensorProto.INT64), scores="label"
     )
     capture = capture_folder(tmp_path / "capture")
-    with pytest.raises(ConfigurationError, match="shapes differ|cannot stand for"):
+    with pytest.raises(ConfigurationError, match=r"shapes differ|cannot stand for"):
         brought(tmp_path, made, capture)
     made = exported((("label", TensorProto.FLOAT, [None, 4]),), scores="features")
     out = brought(tmp_path, made, capture)
@@ -286,7 +286,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_what_the_source_refused_is_guarded(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     frame = pd.DataFrame({"age": random.normal(size=60), "country": random.choice(["DE", "FR", "IT"], 60)})
     frame["country"] = frame["country"].astype(object)

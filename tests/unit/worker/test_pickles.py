@@ -15,7 +15,7 @@ import sklearn
 import skops.io
 from sklearn import compose, datasets, ensemble, linear_model, pipeline, preprocessing
 
-from paritygate.api.artifacts import AssessRequest, Assessment
+from paritygate.api.artifacts import Assessment, AssessRequest
 from paritygate.api.spec import Source, SourceFormat
 from paritygate.errors import ConfigurationError
 from paritygate.worker import assess
@@ -167,7 +167,7 @@ FOREIGN = {
         lambda path: path.write_bytes(b'{"learner":{"attributes":{}}}'), "XGBoost", "source.format: XGBoost",
     ),
     "an XGBoost UBJSON": (
-        lambda path: path.write_bytes(b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{"), "XGBoost", "source.format: XGBoost",
+        lambda path: path.write_bytes(b"{L" + bytes(7) + b"\x07learner{"), "XGBoost", "source.format: XGBoost",
     ),
     "a TorchScript archive": (
         lambda path: zipped(path, "m/data.pkl", "m/constants.pkl"), "TorchScript", "source.format: TorchScript",
@@ -194,8 +194,8 @@ def test_a_file_of_another_format_is_recognised(name: str, tmp_path: Path) -> No
 
 
 def test_an_onnx_file_is_recognised(tmp_path: Path) -> None:
-    from paritygate.api.spec import Datatype  # noqa: PLC0415
-    from paritygate.worker.targets.onnx_graph import GraphBuilder  # noqa: PLC0415
+    from paritygate.api.spec import Datatype
+    from paritygate.worker.targets.onnx_graph import GraphBuilder
 
     builder = GraphBuilder(18)
     builder.output("y", builder.input("x", Datatype.FP32, (-1, 2)), Datatype.FP32, (-1, 2))
@@ -210,7 +210,7 @@ def test_an_onnx_file_is_recognised(tmp_path: Path) -> None:
 )
 def test_a_pickle_without_an_estimator_is_refused(content: Any, tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(pickle.dumps(content))
-    with pytest.raises(ConfigurationError, match="model.pkl is not"):
+    with pytest.raises(ConfigurationError, match=r"model\.pkl is not"):
         assessed(tmp_path / "model.pkl")
 
 

@@ -13,9 +13,33 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import (
-    calibration, cluster, compose, datasets, decomposition, discriminant_analysis, dummy, ensemble, feature_extraction,
-    feature_selection, gaussian_process, impute, isotonic, kernel_ridge, linear_model, mixture, model_selection,
-    multiclass, multioutput, naive_bayes, neighbors, neural_network, pipeline, preprocessing, svm, tree,
+    calibration,
+    cluster,
+    compose,
+    datasets,
+    decomposition,
+    discriminant_analysis,
+    dummy,
+    ensemble,
+    feature_extraction,
+    feature_selection,
+    gaussian_process,
+    impute,
+    isotonic,
+    kernel_ridge,
+    linear_model,
+    manifold,
+    mixture,
+    model_selection,
+    multiclass,
+    multioutput,
+    naive_bayes,
+    neighbors,
+    neural_network,
+    pipeline,
+    preprocessing,
+    svm,
+    tree,
 )  # fmt: skip
 
 from paritygate.errors import ConfigurationError
@@ -46,7 +70,9 @@ CLASSIFIERS = {
     "multinomial logistic regression": (lambda: scaled(LR()), "wine"),
     "logistic regression by liblinear": (lambda: LR(solver="liblinear"), "breast_cancer"),
     "cross-validated logistic regression": (
-        lambda: scaled(linear_model.LogisticRegressionCV(Cs=2, cv=2, max_iter=200, use_legacy_attributes=False, l1_ratios=(0,))),
+        lambda: scaled(
+            linear_model.LogisticRegressionCV(Cs=2, cv=2, max_iter=200, use_legacy_attributes=False, l1_ratios=(0,))
+        ),
         "iris",
     ),
     "ridge classifier": (lambda: scaled(linear_model.RidgeClassifier()), "wine"),
@@ -120,7 +146,9 @@ CLASSIFIERS = {
     ),
     "stacking of three classes": (
         lambda: ensemble.StackingClassifier(
-            [("a", naive_bayes.GaussianNB()), ("b", tree.DecisionTreeClassifier(max_depth=2, random_state=0))], LR(), cv=2
+            [("a", naive_bayes.GaussianNB()), ("b", tree.DecisionTreeClassifier(max_depth=2, random_state=0))],
+            LR(),
+            cv=2,
         ),
         "wine",
     ),
@@ -180,7 +208,10 @@ REGRESSORS = {
     "kernel ridge": (lambda: kernel_ridge.KernelRidge(kernel="rbf", gamma=0.5), "diabetes"),
     "neighbours": (lambda: neighbors.KNeighborsRegressor(3, weights="distance"), "diabetes"),
     "a neural network": (
-        lambda: neural_network.MLPRegressor(hidden_layer_sizes=(5,), activation="logistic", max_iter=30, random_state=0), "diabetes",
+        lambda: neural_network.MLPRegressor(
+            hidden_layer_sizes=(5,), activation="logistic", max_iter=30, random_state=0
+        ),
+        "diabetes",
     ),
     "a random forest": (lambda: ensemble.RandomForestRegressor(5, max_depth=4, random_state=0), "diabetes"),
     "gradient boosting": (lambda: ensemble.GradientBoostingRegressor(n_estimators=5, random_state=0), "diabetes"),
@@ -218,7 +249,7 @@ NO_EMPTY_BATCH = {"a Gaussian process, by skl2onnx"}
 
 
 @pytest.fixture
-def converted(converted_model: Callable[..., Any], wire: Any, tmp_path: Path) -> Callable[..., Any]:
+def converted(converted_model: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     """Converts a fitted estimator with the signature that a capture gives it, numbers in FP64."""
 
     def convert(model: Any, inputs: list[Any], outputs: list[Any], **options: Any) -> Any:
@@ -351,7 +382,7 @@ def test_data_frame_pipeline_answers_as_its_source(name: str, converted: Callabl
     model = pipeline.Pipeline([("columns", steps), ("model", LR())]).fit(frame, target)
     candidate = converted(model, frame_inputs(wire, frame), classifier_outputs(wire, model))
     rows = frame.copy()
-    if getattr(ENCODERS[name], "handle_unknown", "") not in {"error"}:
+    if getattr(ENCODERS[name], "handle_unknown", "") != "error":
         rows.loc[0, "country"] = "XX"
         rows.loc[1, "zone"] = 99
     check_classifier(model, rows, candidate.answer(frame_feeds(rows)))
@@ -425,7 +456,8 @@ def test_several_numbers_are_predicted_in_order(converted: Callable[..., Any], w
     features, target = shipped("diabetes")
     both = np.stack([target, features[:, 2] * 100], axis=1)
     for model in (
-        multioutput.MultiOutputRegressor(linear_model.Ridge()), multioutput.RegressorChain(linear_model.Ridge(), order=[1, 0]),
+        multioutput.MultiOutputRegressor(linear_model.Ridge()),
+        multioutput.RegressorChain(linear_model.Ridge(), order=[1, 0]),
         linear_model.LinearRegression(),
     ):  # fmt: skip
         model.fit(features, both)
@@ -488,7 +520,9 @@ REFUSED = {
         "step twice", "doubled",
     ),
     "letters instead of words": (
-        lambda: pipeline.Pipeline([("words", feature_extraction.text.TfidfVectorizer(analyzer="char")), ("model", LR())]),
+        lambda: pipeline.Pipeline(
+            [("words", feature_extraction.text.TfidfVectorizer(analyzer="char")), ("model", LR())]
+        ),
         "step words", "analyzer 'char'",
     ),
     "a pattern that other engines read otherwise": (
@@ -504,7 +538,7 @@ REFUSED = {
         lambda: ensemble.IsolationForest(n_estimators=5, random_state=0), "IsolationForest", "single precision",
     ),
     "no converter at all": (
-        lambda: pipeline.Pipeline([("chart", __import__("sklearn.manifold", fromlist=["Isomap"]).Isomap(n_components=2)), ("model", LR())]),
+        lambda: pipeline.Pipeline([("chart", manifold.Isomap(n_components=2)), ("model", LR())]),
         "step chart", "Isomap",
     ),
 }  # fmt: skip
@@ -513,10 +547,10 @@ MAIN_PROGRAM_CODE = {"a kernel in Python"}
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_converted_is_refused_by_name(name: str, wire: Any) -> None:
-    from paritygate.worker.sources._sklearn.outputs import write_inputs, write_outputs  # noqa: PLC0415
-    from paritygate.worker.sources._sklearn.writer import Writer  # noqa: PLC0415
-    from paritygate.worker.targets.onnx_graph import GraphBuilder  # noqa: PLC0415
-    from paritygate.api.report import Signature  # noqa: PLC0415
+    from paritygate.api.report import Signature
+    from paritygate.worker.sources._sklearn.outputs import write_inputs, write_outputs
+    from paritygate.worker.sources._sklearn.writer import Writer
+    from paritygate.worker.targets.onnx_graph import GraphBuilder
 
     build, where, why = REFUSED[name]
     features, target = shipped("iris")
@@ -528,7 +562,7 @@ def test_what_cannot_be_converted_is_refused_by_name(name: str, wire: Any) -> No
         outputs=(wire.output("y", role, "INT64", (-1,)),),
     )
     w = Writer(GraphBuilder(18))
-    with pytest.raises(ConfigurationError, match="target.candidate") as caught:
+    with pytest.raises(ConfigurationError, match=r"target\.candidate") as caught:
         write_outputs(w, model, write_inputs(w, model, signature), signature)
     assert caught.value.reason == "ConversionUnsupported"
     assert where in caught.value.message

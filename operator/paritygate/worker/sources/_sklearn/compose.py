@@ -434,6 +434,5 @@ def _calibrated(w: Writer, member: Any, table: Table) -> str:
 def _calibrate(w: Writer, calibrator: Any, confidence: str) -> str:
     if hasattr(calibrator, "X_thresholds_"):
         return interpolated(w, confidence, calibrator.X_thresholds_, calibrator.y_thresholds_)
-    return w.op(
-        "Sigmoid", w.op("Neg", w.op("Add", w.op("Mul", confidence, float(calibrator.a_)), float(calibrator.b_)))
-    )
+    line = w.op("Add", w.op("Mul", confidence, float(calibrator.a_)), float(calibrator.b_))
+    return w.logistic(w.op("Neg", line))

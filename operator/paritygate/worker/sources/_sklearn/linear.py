@@ -85,7 +85,7 @@ def quadratic_discriminant(w: Writer, model: Any, table: Table) -> Classes:
     )
     if len(model.classes_) == 2:  # noqa: PLR2004
         scores = w.op("Sub", w.column(posterior, 1), w.column(posterior, 0))
-        return Classes(above(w, scores, 0.0), complement(w, w.op("Sigmoid", scores)), scores)
+        return Classes(above(w, scores, 0.0), softmax(w, posterior), scores)
     return Classes(first_highest(w, posterior), softmax(w, posterior), posterior)
 
 
@@ -97,7 +97,7 @@ def neural_classifier(w: Writer, model: Any, table: Table) -> Classes:
         return by_probability(w, softmax(w, raw))
     if len(model.classes_) != 2 or model.n_outputs_ != 1:  # noqa: PLR2004
         raise w.unsupported("it predicts several labels per row", model)
-    positive = w.flat(w.op("Sigmoid", raw))
+    positive = w.flat(w.logistic(raw))
     return Classes(above(w, positive, 0.5), complement(w, positive))
 
 
@@ -114,7 +114,7 @@ def neural_regressor(w: Writer, model: Any, table: Table) -> str:
 def boltzmann_machine(w: Writer, model: Any, table: Table) -> Table:
     """Probabilities of the hidden units."""
     raw = raw_scores(w, w.dense(table), model.components_, model.intercept_hidden_)
-    return numbers(w.op("Sigmoid", raw), model.components_.shape[0])
+    return numbers(w.logistic(raw), model.components_.shape[0])
 
 
 def _decisions(w: Writer, model: Any, table: Table) -> tuple[str, bool]:
@@ -128,9 +128,9 @@ def _linear_probabilities(w: Writer, model: Any, scores: str, binary: bool) -> s
     if name.startswith("LogisticRegression"):
         return _logistic_probabilities(w, model, scores, binary)
     if name == "LinearDiscriminantAnalysis":
-        return complement(w, w.op("Sigmoid", scores)) if binary else softmax(w, scores)
+        return complement(w, w.logistic(scores)) if binary else softmax(w, scores)
     if name == "SGDClassifier" and model.loss in {"log_loss", "log"}:
-        return complement(w, w.op("Sigmoid", scores)) if binary else normalized(w, w.op("Sigmoid", scores))
+        return complement(w, w.logistic(scores)) if binary else normalized(w, w.logistic(scores))
     if name == "SGDClassifier" and model.loss == "modified_huber":
         clipped = w.op("Mul", w.op("Add", w.op("Max", w.op("Min", scores, 1.0), -1.0), 1.0), 0.5)
         return complement(w, clipped) if binary else normalized_or_uniform(w, clipped, len(model.classes_))
@@ -143,18 +143,20 @@ def _logistic_probabilities(w: Writer, model: Any, scores: str, binary: bool) ->
     if binary:
         if stated == "multinomial" and model.solver != "liblinear":
             scores = w.op("Mul", scores, 2.0)
-        return complement(w, w.op("Sigmoid", scores))
+        return complement(w, w.logistic(scores))
     if stated == "ovr" or model.solver == "liblinear":
-        return normalized(w, w.op("Sigmoid", scores))
+        return normalized(w, w.logistic(scores))
     return softmax(w, scores)
 
 
 def _hidden(w: Writer, model: Any, table: Table) -> str:
-    activations = {"identity": None, "logistic": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
     value = w.dense(table)
     for layer, (weights, bias) in enumerate(zip(model.coefs_, model.intercepts_, strict=True)):
         value = w.op("Add", w.op("MatMul", value, weights), bias.reshape(1, -1))
-        operator = activations[model.activation]
-        if layer < len(model.coefs_) - 1 and operator is not None:
-            value = w.op(operator, value)
+        if layer == len(model.coefs_) - 1 or model.activation == "identity":
+            continue
+        if model.activation == "logistic":
+            value = w.logistic(value)
+        else:
+            value = w.op({"tanh": "Tanh", "relu": "Relu"}[model.activation], value)
     return value

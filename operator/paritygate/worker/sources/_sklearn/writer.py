@@ -14,6 +14,7 @@ from paritygate.api.report import Finding
 from paritygate.api.spec import Datatype
 from paritygate.errors import ConfigurationError
 from paritygate.worker.targets.onnx_graph import ELEMENT_TYPES, GraphBuilder
+from paritygate.worker.targets.onnx_trees import add_logistic
 
 DOUBLE: Final = onnx.TensorProto.DOUBLE
 INT64: Final = onnx.TensorProto.INT64
@@ -94,6 +95,10 @@ class Writer:
     def total(self, operator: str, tensor: str, axis: int = 1, *, keepdims: bool = True) -> str:
         """A reduction over one axis."""
         return self.builder.reduce(operator, tensor, axis, keepdims=keepdims)
+
+    def logistic(self, tensor: str) -> str:
+        """1 / (1 + e⁻ˣ), also where it is nearly 0."""
+        return add_logistic(self.builder, tensor, np.float64)
 
     def columns(self, tensor: str, positions: Sequence[int] | np.ndarray[Any, Any]) -> str:
         """Some columns of a (rows, width) tensor."""
