@@ -36,10 +36,10 @@ def read_parquet(path: Path) -> Table:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise unreadable(path, "parquet", error) from error
     refuse_duplicates(path, table.column_names)
-    index = _stored_index(table)
+    index, categorical = _stored_index(table), _stored_categories(table)
     return OrderedDict(
-        (name, from_arrow(path, name, table.column(position)))
-        for position, name in enumerate(table.column_names)
+        (name, from_arrow(path, name, column.dictionary_encode() if name in categorical else column))
+        for name, column in zip(table.column_names, table.columns, strict=True)
         if name not in index
     )
 
@@ -124,6 +124,18 @@ def _stored_index(table: pa.Table) -> set[str]:
         return set()
     columns = json.loads(stored).get("index_columns", [])
     return {name for name in columns if isinstance(name, str) and re.fullmatch(r"__index_level_\d+__", name)}
+
+
+def _stored_categories(table: pa.Table) -> set[str]:
+    """Columns that pandas stored as categories and parquet, which keeps only those of text, as plain numbers."""
+    stored = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+    return {
+        column["name"]
+        for column in stored.get("columns", ())
+        if column.get("pandas_type") == "categorical"
+        and column["name"] in table.column_names
+        and not pa.types.is_dictionary(table.schema.field(column["name"]).type)
+    }
 
 
 def _from_cells(path: Path, name: str, cells: list[str]) -> Any:

@@ -305,3 +305,11 @@ def test_pickled_arrays_of_old_numpy_are_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "data.npz", "w") as archive:
         archive.writestr("t.npy", member.getvalue())
     assert read(tmp_path / "data.npz")["t"].tolist() == ["a", "b"]
+
+
+def test_categories_of_numbers_stay_categories_in_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame({"zone": pd.Categorical([10, None, 20, 10])}).to_parquet(path)
+    column = read(path)["zone"]
+    assert isinstance(column, Category)
+    assert list(column.values()) == [10, None, 20, 10]
