@@ -30,6 +30,8 @@ from paritygate.worker.suggestion.model import Model, model_at
 
 _Say = Callable[[str, object, str], None]
 _SHOWN: Final = 6
+_VERSIONED: Final = {SourceFormat.SKLEARN, SourceFormat.XGBOOST, SourceFormat.LIGHTGBM}
+"""Formats whose files are read differently by different versions of their framework."""
 _NUMPY_2: Final = (1, 4)
 """First minor version of scikit-learn whose releases run with numpy 2."""
 
@@ -80,16 +82,18 @@ def _environment(model: Model, say: _Say) -> SourceEnvironment | None:
     if assessment is None or recorded is None:
         say("framework", model.format, "the file records no version")
         return None
-    here = _installed(assessment.framework)
     framework = f"{assessment.framework} {recorded}"
+    if model.format not in _VERSIONED:
+        say("framework", framework, "recorded in the file")
+        return None
+    here = _installed(assessment.framework)
     if here is None or recorded.split(".")[:2] == here.split(".")[:2]:
         say("framework", framework, f"recorded in the file; {here or 'none'} is installed here")
         return None
-    if model.format not in {SourceFormat.SKLEARN, SourceFormat.XGBOOST, SourceFormat.LIGHTGBM}:
-        say("framework", framework, f"recorded in the file; {here} is installed here and reads it")
-        return None
     requirements = [f"{assessment.framework}=={recorded}"]
-    if model.format is SourceFormat.SKLEARN and tuple(map(int, recorded.split(".")[:2])) < _NUMPY_2:
+    if model.format is not SourceFormat.SKLEARN:
+        requirements.append("scikit-learn")  # their estimators are scikit-learn's
+    elif tuple(map(int, recorded.split(".")[:2])) < _NUMPY_2:
         requirements.append("numpy<2")
     if model.features:
         requirements.append("pandas")

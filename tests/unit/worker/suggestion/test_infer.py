@@ -3,10 +3,13 @@
 import json
 import pickle
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import torch
+import xgboost
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -125,6 +128,40 @@ def test_a_model_of_another_version_is_asked_in_its_own_environment(files, class
     inference = files(pickle.dumps(classifier, protocol=2).replace(recorded(sklearn.__version__), recorded("1.3.2")))
     assert inference.spec.source.environment.virtualenv.requirements == ("scikit-learn==1.3.2", "numpy<2", "pandas")
     assert "so answers are captured in an environment with 1.3.2" in told(inference)["framework"][1]
+
+
+@pytest.mark.parametrize(
+    ("objective", "label", "task", "metric"),
+    [("binary", "churned", "Classification", "accuracy"), ("regression", "spend", "Regression", "rmse")],
+)
+def test_a_boosters_task_is_that_of_its_objective(files, frame, objective, label, task, metric):
+    target = (frame[label] == "yes").astype(int) if label == "churned" else frame[label]
+    data = frame[["age"]].assign(**{label: target})
+    parameters = {"objective": objective, "verbose": -1, "num_threads": 1}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(data[["age"]], target), 2)
+    inference = files(booster.model_to_string().encode(), data, name="model.txt")
+    assert inference.spec.source.format == "LightGBM"
+    assert (inference.spec.validation.task, inference.spec.validation.metrics[0].name) == (task, metric)
+    assert told(inference)["task"] == (task, f"its objective is {objective}")
+
+
+def test_an_xgboost_model_names_its_columns(files, frame):
+    labels = (frame["churned"] == "yes").astype(int)
+    model = xgboost.XGBClassifier(n_estimators=2, n_jobs=1).fit(frame[["age", "spend"]], labels)
+    data = frame[["age", "spend"]].assign(churned=labels)
+    inference = files(bytes(model.get_booster().save_raw("ubj")), data, name="model.ubj")
+    assert (inference.spec.source.format, inference.spec.validation.dataset.label) == ("XGBoost", "churned")
+
+
+def test_the_task_of_a_model_without_one_follows_from_the_label(files, frame, tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "net.py").write_text("def build():\n    ...\n")
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "net" / "weights.pt")
+    data = frame[["age", "spend"]].assign(label=np.arange(ROWS) % 3)
+    inference = files(None, data, loader="net:build", name="net")
+    assert inference.spec.source.loader == "net:build"
+    assert inference.spec.validation.task == "Classification"
+    assert told(inference)["label"][1] == "by its name or values; 3 distinct values"
 
 
 def test_a_misspelt_label_names_the_closest(files, classifier):
