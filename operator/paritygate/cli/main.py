@@ -1,0 +1,80 @@
+"""`paritygate`: arguments and exit statuses.
+
+Exit status: 0 Passed, 1 Failed, 2 Inconclusive, 3 Error, 64 the command line or the manifest is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from paritygate import __version__
+from paritygate.api.artifacts import StageName
+from paritygate.cli import commands
+from paritygate.errors import InvalidManifest, ParityGateError, UsageError
+
+USAGE: Final = 64
+ERROR: Final = 3
+INTERRUPTED: Final = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}; `{self.prog} --help` explains the options")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status of the command."""
+    try:
+        options, rest = parser().parse_known_args(arguments)
+        if rest and options.command != "serve":
+            raise UsageError(f"paritygate {options.command}: {rest[0]!r} is not understood; see --help")
+        return commands.carry_out(options, rest)
+    except (InvalidManifest, UsageError) as error:
+        sys.stderr.write(f"{error}\n")
+        return USAGE
+    except ParityGateError as error:
+        sys.stderr.write(f"{getattr(error, 'reason', 'Error')}: {error}\n")
+        return ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the same command again to go on\n")
+        return INTERRUPTED
+
+
+def parser() -> argparse.ArgumentParser:
+    """The grammar of the command line."""
+    root = _Parser(prog="paritygate", description="Moves models to the stack they should run on, and proves it.")
+    root.add_argument("--version", action="version", version=__version__)
+    add = root.add_subparsers(dest="command", required=True, parser_class=_Parser).add_parser
+    run = add("run", help="carry out a migration: paritygate run MANIFEST, or MODEL DATASET to have it inferred")
+    run.add_argument("manifest", metavar="MANIFEST", help="manifest, or model file")
+    run.add_argument("dataset", metavar="DATASET", nargs="?", type=Path, help="dataset, after a model file")
+    run.add_argument("--label", metavar="COLUMN", help="the dataset's label column (MODEL DATASET only)")
+    run.add_argument("--loader", metavar="MODULE:CALLABLE", help="PyTorch (MODEL DATASET only)")
+    run.add_argument("--serve", action="store_true", help="serve the candidate once it passed")
+    run.add_argument("--host", default="127.0.0.1", help="address to serve at (default: %(default)s)")
+    run.add_argument("--port", type=int, default=0, help="port to serve at, 0 = a free one (default: %(default)s)")
+    _common(run)
+    for stage in (StageName.ASSESS, StageName.CAPTURE, StageName.CONVERT, StageName.VALIDATE):
+        single = add(stage.value.lower(), help=f"carry out a migration up to {stage}")
+        single.add_argument("manifest", metavar="MANIFEST", help="manifest, or name of a migration that ran here")
+        single.add_argument("--out", type=Path, metavar="FOLDER", help="where to put what the stage made")
+        _common(single)
+    serve = add("serve", help="serve a migration that passed, or any candidate: serve MANIFEST | serve --model PATH",
+                add_help=False)  # fmt: skip
+    serve.add_argument("manifest", metavar="MANIFEST", nargs="?")
+    serve.add_argument("--workdir", type=Path, default=Path(".paritygate"))
+    serve.add_argument("--output", choices=("text", "json"), default="text")
+    report = add("report", help="show a report, or write its page")
+    report.add_argument("report", type=Path, metavar="REPORT.JSON")
+    report.add_argument("--html", type=Path, metavar="FILE", help="write the page for people to FILE")
+    add("crd", help="print the CustomResourceDefinition")
+    return root
+
+
+def _common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--workdir", type=Path, default=Path(".paritygate"), help="default: %(default)s")
+    command.add_argument("--output", choices=("text", "json"), default="text", help="json: result on standard output")

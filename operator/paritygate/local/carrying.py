@@ -1,0 +1,242 @@
+"""Carries out one attempt of a stage with processes, and gives the artefact folder that it made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from paritygate.agent.archive import build_zipapp
+from paritygate.api.artifacts import (
+    AssessRequest,
+    CaptureRequest,
+    ConvertRequest,
+    FailureClass,
+    StageFailure,
+    StageName,
+    ValidateRequest,
+)
+from paritygate.api.base import Model
+from paritygate.api.migration import ModelMigration
+from paritygate.core.actions import StartStage
+from paritygate.errors import ConfigurationError, InfrastructureError
+from paritygate.local.environments import Environments
+from paritygate.local.inputs import Places
+from paritygate.local.processes import Process, death_of
+from paritygate.local.serving import CandidateServer
+from paritygate.local.workdir import WorkFolder
+
+_FAILED: Final = 3
+Tell = Callable[[str, int, int], None]
+"""Told of progress: message, done, total."""
+
+
+@dataclass(frozen=True)
+class Commands:
+    """How the parts are started."""
+
+    worker: tuple[str, ...] = (sys.executable, "-m", "paritygate.worker")
+    server: tuple[str, ...] = (sys.executable, "-m", "paritygate.server")
+    agent: tuple[str, ...] | None = None
+    """None = our agent, packed as one file, in the source's interpreter."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one attempt has to go by."""
+
+    action: StartStage
+    migration: ModelMigration
+    places: Places
+    work: WorkFolder
+    commands: Commands
+    cancelled: threading.Event
+    tell: Tell
+
+    @property
+    def label(self) -> str:
+        """Such as 'convert-1', for file names."""
+        return f"{self.action.stage.value.lower()}-{self.action.attempt}"
+
+    @property
+    def log(self) -> Path:
+        """Of this attempt."""
+        return self.work.logs / f"{self.label}.log"
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for this attempt only."""
+        return self.work.scratch / self.label
+
+    def read(self, stage: StageName) -> str:
+        """Where the artefact of an earlier stage lies; a folder that does not exist where there is none."""
+        digest = dict(self.action.inputs).get(stage)
+        return str(self.work.store.path(digest) if digest else self.scratch / "absent")
+
+
+def carry_out(attempt: Attempt) -> Path:
+    """The complete artefact folder, in the attempt's scratch folder. StageError or Cancelled: there is none."""
+    shutil.rmtree(attempt.scratch, ignore_errors=True)
+    attempt.scratch.mkdir(parents=True)
+    attempt.log.unlink(missing_ok=True)
+    return {
+        StageName.ASSESS: _assess,
+        StageName.CAPTURE: _capture,
+        StageName.CONVERT: _convert,
+        StageName.VALIDATE: _validate,
+    }[attempt.action.stage](attempt)
+
+
+def _assess(attempt: Attempt) -> Path:
+    request = AssessRequest(source=attempt.migration.spec.source, model=str(attempt.places.source))
+    return _work(attempt, "assess", request)
+
+
+def _capture(attempt: Attempt) -> Path:
+    places, spec = attempt.places, attempt.migration.spec
+    if places.capture is not None:
+        return Path(shutil.copytree(places.capture, attempt.scratch / "out"))
+    attempt.tell("reading the dataset", 0, 0)
+    rows = attempt.scratch / "rows"
+    _run(attempt, [*attempt.commands.worker, "dataset", "--uri", str(places.dataset)], rows)
+    dataset = spec.validation.dataset
+    request = CaptureRequest(
+        format=spec.source.format,
+        model=str(places.source),
+        source_digest=places.inputs.source or "",
+        rows=str(rows / "rows.npz"),
+        dataset_digest=places.inputs.dataset,
+        label=dataset.label,
+        group=dataset.group,
+        slices=tuple(one.column for one in dataset.slices),
+        group_by=spec.validation.decisions.group_by,
+        task=spec.validation.task,
+        loader=spec.source.loader,
+        call=spec.source.call,
+        inputs=spec.source.inputs,
+        outputs=spec.source.outputs,
+        environment_digest=places.inputs.environment if places.lock else None,
+    )
+    command = [*_agent(attempt), "capture", "--request", str(_written(attempt, request))]
+    return _run(attempt, command, attempt.scratch / "out")
+
+
+def _agent(attempt: Attempt) -> tuple[str, ...]:
+    """The command of the agent in the source's own environment, which is built if need be."""
+    if attempt.commands.agent is not None:
+        return attempt.commands.agent
+    interpreter = sys.executable
+    lock, environment = attempt.places.lock, attempt.migration.spec.source.environment
+    if lock is not None and environment is not None:
+        attempt.tell("building the source's environment", 0, 0)
+        environments = Environments(attempt.work.environments)
+        interpreter = str(environments.build(lock, environment.virtualenv, attempt.cancelled))
+    archive = attempt.scratch / "paritygate-agent.pyz"
+    build_zipapp(str(archive))
+    return interpreter, str(archive)
+
+
+def _convert(attempt: Attempt) -> Path:
+    spec, places = attempt.migration.spec, attempt.places
+    request = ConvertRequest(
+        source=spec.source,
+        target=spec.target,
+        model_name=attempt.migration.metadata.name,
+        model=str(places.source) if places.source else None,
+        brought=str(places.candidate) if places.candidate else None,
+        capture=attempt.read(StageName.CAPTURE),
+    )
+    return _work(attempt, "convert", request)
+
+
+def _validate(attempt: Attempt) -> Path:
+    spec, inputs = attempt.migration.spec, dict(attempt.action.inputs)
+    candidate = attempt.read(StageName.CONVERT)
+    command = [*attempt.commands.server, "--model", candidate, "--drain-seconds", "0"]
+    server = CandidateServer(command, attempt.work.logs, f"{attempt.label}-candidate")
+    try:
+        attempt.tell("starting the candidate", 0, 0)
+        url = server.wait_ready(attempt.cancelled)
+        request = ValidateRequest(
+            stage=attempt.action.digest,
+            migration=attempt.migration.metadata.name,
+            url=url,
+            equivalence=spec.equivalence,
+            validation=spec.validation,
+            assessment=attempt.read(StageName.ASSESS),
+            capture=attempt.read(StageName.CAPTURE),
+            capture_digest=inputs[StageName.CAPTURE],
+            candidate=candidate,
+            candidate_digest=inputs[StageName.CONVERT],
+            runtime_digest=attempt.places.inputs.runtime,
+            reproduce=f"paritygate validate {attempt.migration.metadata.name}",
+        )
+        try:
+            folder = _work(attempt, "validate", request)
+        except (ConfigurationError, InfrastructureError) as error:
+            if server.process.poll() is not None:
+                raise server.death() from error
+            raise
+        # What was judged must be what is there: a server that ended may have answered less than it seems.
+        if server.process.poll() is not None:
+            raise server.death()
+        return folder
+    finally:
+        server.process.kill()
+
+
+def _work(attempt: Attempt, command: str, request: Model) -> Path:
+    arguments = [*attempt.commands.worker, command, "--request", str(_written(attempt, request))]
+    return _run(attempt, arguments, attempt.scratch / "out")
+
+
+def _written(attempt: Attempt, request: Model) -> Path:
+    file = attempt.scratch / "request.json"
+    file.write_text(request.model_dump_json(by_alias=True, exclude_none=True), encoding="utf-8")
+    return file
+
+
+def _run(attempt: Attempt, command: list[str], out: Path) -> Path:
+    """Runs a stage's process to its end; its output folder, or what its failure says."""
+    progress = attempt.scratch / f"{out.name}.progress"
+    process = Process([*command, "--out", str(out)], attempt.log, extra={"PARITYGATE_PROGRESS": str(progress)})
+    told = 0
+    try:
+        while process.poll() is None:
+            told = _tell(attempt, progress, told)
+            process.pause(attempt.cancelled)
+        _tell(attempt, progress, told)
+    finally:
+        process.kill()
+    code = process.poll()
+    if code == 0 and out.is_dir():
+        return out
+    failure = out / "failure.json"
+    if code == _FAILED and failure.exists():
+        found = StageFailure.model_validate_json(failure.read_bytes())
+        kind = InfrastructureError if found.failure is FailureClass.INFRASTRUCTURE else ConfigurationError
+        raise kind(found.reason, found.message)
+    raise death_of(process, f"{attempt.action.stage} (attempt {attempt.action.attempt})")
+
+
+def _tell(attempt: Attempt, file: Path, offset: int) -> int:
+    """Passes on progress lines that are whole and new; where to go on."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            lines = stream.read()
+    except OSError:
+        return offset
+    whole = lines[: lines.rfind(b"\n") + 1]
+    for line in whole.splitlines():
+        try:
+            entry = json.loads(line)
+            attempt.tell(str(entry["message"]), int(entry.get("done", 0)), int(entry.get("total", 0)))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return offset + len(whole)

@@ -1,0 +1,129 @@
+"""Digests and places of everything that a manifest names, on this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+
+from paritygate.api.artifacts import CaptureManifest
+from paritygate.api.digests import digest_of
+from paritygate.api.spec import ModelMigrationSpec
+from paritygate.core.observed import Inputs
+from paritygate.errors import ConfigurationError
+from paritygate.local.environments import Environments, Lock
+from paritygate.local.processes import stage_environment
+from paritygate.storage.digests import digest_of_path
+from paritygate.storage.uris import resolve
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the inputs lie, beside their digests."""
+
+    inputs: Inputs
+    source: Path | None
+    dataset: Path
+    capture: Path | None
+    candidate: Path | None
+    lock: Lock | None
+    """The solved environment of the source; None = our own interpreter."""
+
+
+def resolve_inputs(
+    spec: ModelMigrationSpec, base: Path, environments: Environments, server: Sequence[str], cancelled: threading.Event
+) -> Places:
+    """Finds every input and computes its digest. StageError: one is missing, differs from its digest, or fails."""
+    source, capture, candidate = spec.source, spec.source.capture, spec.target.candidate
+    source_path: Path | None = resolve(source.uri, base, "spec.source.uri")
+    # A model whose answers were recorded elsewhere, with a candidate brought, need not be here.
+    if capture is not None and candidate is not None and source_path is not None and not source_path.exists():
+        source_path = None
+    source_digest = source_path and _checked(source_path, source.digest, "spec.source")
+    dataset = resolve(spec.validation.dataset.uri, base, "spec.validation.dataset.uri")
+    dataset_digest = _checked(dataset, spec.validation.dataset.digest, "spec.validation.dataset")
+    capture_path = capture and resolve(capture.uri, base, "spec.source.capture.uri")
+    capture_digest = capture_path and capture and _checked(capture_path, capture.digest, "spec.source.capture")
+    candidate_path = candidate and resolve(candidate.uri, base, "spec.target.candidate.uri")
+    candidate_digest = (
+        candidate_path and candidate and _checked(candidate_path, candidate.digest, "spec.target.candidate")
+    )
+    if capture_path is not None:
+        _check_capture(capture_path, source_digest, dataset_digest)
+    asked = source.environment and source.environment.virtualenv
+    lock = environments.solve(asked, cancelled) if asked and capture is None else None
+    own = own_environment()
+    inputs = Inputs(
+        source=source_digest,
+        dataset=dataset_digest,
+        environment=lock.digest if lock else own,
+        converter=own,
+        runtime=runtime_digest(server),
+        capture=capture_digest,
+        candidate=candidate_digest,
+    )
+    return Places(inputs, source_path, dataset, capture_path, candidate_path, lock)
+
+
+def own_environment() -> str:
+    """Digest of the Python that runs us and of all that is installed beside us."""
+    found = {(one.metadata["Name"] or "").lower(): one.version for one in distributions()}
+    return digest_of({"python": sys.version, "packages": found})
+
+
+def runtime_digest(server: Sequence[str]) -> str:
+    """Digest of what the serving runtime says it is. ConfigurationError (RuntimeUnknown): it does not say."""
+    ended = subprocess.run(  # noqa: S603 - the command is ours
+        [*server, "--identity"], capture_output=True, check=False, env=stage_environment({}), stdin=subprocess.DEVNULL
+    )
+    try:
+        if ended.returncode == 0:
+            return digest_of(json.loads(ended.stdout))
+    except ValueError:
+        pass
+    said = ended.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["nothing"]
+    raise ConfigurationError(
+        "RuntimeUnknown",
+        f"`{' '.join(server)} --identity` ended with status {ended.returncode} and said {said[0]!r}; "
+        "install the server with pip install 'paritygate[server]'",
+    )
+
+
+def _checked(path: Path, stated: str | None, field: str) -> str:
+    try:
+        found = digest_of_path(path)
+    except ConfigurationError as error:
+        raise type(error)(error.reason, f"{field}.uri: {error.message}") from error
+    if stated is not None and stated != found:
+        raise ConfigurationError(
+            "DigestMismatch",
+            f"{field}.digest is {stated}, but {path} has {found}; bring the file that was meant, or correct the digest",
+        )
+    return found
+
+
+def _check_capture(folder: Path, source: str | None, dataset: str) -> None:
+    """ConfigurationError (CaptureUnreadable, CaptureMismatch): answers of another model, or to another dataset."""
+    try:
+        manifest = CaptureManifest.model_validate_json((folder / "capture.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            "CaptureUnreadable",
+            f"spec.source.capture.uri: {folder} holds no readable capture.json ({error}); record it with "
+            "`paritygate capture MANIFEST --out FOLDER`",
+        ) from error
+    for what, field, found, wanted in (
+        ("model", "source", manifest.source, source or manifest.source),
+        ("dataset", "validation.dataset", manifest.dataset, dataset),
+    ):
+        if found != wanted:
+            raise ConfigurationError(
+                "CaptureMismatch",
+                f"spec.source.capture.uri: {folder} was recorded on a {what} with digest {found}, and spec.{field}.uri "
+                f"has {wanted}; record it anew, or name that {what}",
+            )
