@@ -85,6 +85,12 @@ CLASSIFIERS = {
     "support vectors with an rbf kernel": (lambda: scaled(svm.SVC()), "breast_cancer"),
     "support vectors of three classes": (lambda: scaled(svm.SVC(kernel="poly", degree=2, coef0=1.0)), "wine"),
     "nu support vectors with a sigmoid kernel": (lambda: scaled(svm.NuSVC(kernel="sigmoid", nu=0.2)), "iris"),
+    "support vectors with probabilities of two classes": (
+        lambda: scaled(svm.SVC(probability=True, random_state=0)), "breast_cancer",
+    ),
+    "support vectors with probabilities of many classes": (
+        lambda: scaled(svm.SVC(probability=True, random_state=0)), "digits",
+    ),
     "neighbours": (lambda: scaled(neighbors.KNeighborsClassifier(5)), "wine"),
     "neighbours weighted by distance": (
         lambda: scaled(neighbors.KNeighborsClassifier(4, weights="distance", p=1)), "iris",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from paritygate.worker.sources._sklearn.coupling import MAXIMUM_CLASSES, coupled
 from paritygate.worker.sources._sklearn.links import (
     above,
     by_probability,
@@ -31,15 +32,18 @@ def support_vector_classifier(w: Writer, model: Any, table: Table) -> Classes:
     kernel = _kernel(w, model, w.dense(table))
     if len(model.classes_) == 2:  # noqa: PLR2004
         weights = np.asarray(model.dual_coef_)
-        scores = w.flat(raw_scores(w, kernel, weights, model.intercept_))
-        return Classes(above(w, scores, 0.0), None, scores)
+        raw = raw_scores(w, kernel, weights, model.intercept_)
+        scores = w.flat(raw)
+        # libsvm counts from the first class, scikit-learn from the second.
+        return Classes(above(w, scores, 0.0), _svm_probabilities(w, model, w.op("Neg", raw)), scores)
     pairs = _pairwise(w, model, kernel)
     count = len(model.classes_)
     lost = w.op("LessOrEqual", pairs, 0.0)
     votes = votes_of_pairs(w, w.double(lost), count)
     scores = votes_with_confidences(w, w.double(w.op("Less", pairs, 0.0)), w.op("Neg", pairs), count)
     label = first_highest(w, scores if model.break_ties else votes)
-    return Classes(label, None, pairs if model.decision_function_shape == "ovo" else scores)
+    chosen = pairs if model.decision_function_shape == "ovo" else scores
+    return Classes(label, _svm_probabilities(w, model, pairs), chosen)
 
 
 @regressor("SVR", "NuSVR")
@@ -220,6 +224,12 @@ def votes_with_confidences(w: Writer, second_wins: str, confidences: str, count:
     total = w.op("MatMul", confidences, signs)
     squashed = w.op("Div", total, w.op("Mul", w.op("Add", w.op("Abs", total), 1.0), 3.0))
     return w.op("Add", votes_of_pairs(w, second_wins, count), squashed)
+
+
+def _svm_probabilities(w: Writer, model: Any, pairs: str) -> str | None:
+    """None = it was fitted without, or has too many classes."""
+    wanted = getattr(model, "probability", False) and len(model._probA)  # noqa: SLF001
+    return coupled(w, model, pairs) if wanted and len(model.classes_) <= MAXIMUM_CLASSES else None
 
 
 def _bayes(w: Writer, joint: str) -> Classes:
