@@ -17,8 +17,12 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
 
     def work(folder):
-        from paritygate.agent import capture
+        try:
+            from paritygate.agent import capture
+        except ImportError as error:
+            from paritygate.agent.frameworks.pickles import package_missing
 
+            raise package_missing(error, "the agent")
         capture.run(options.request, folder)
 
     from paritygate.agent.stage import carry_out

@@ -10,6 +10,7 @@ from paritygate.agent import environment, exchange, mapping, noise, probes, sign
 from paritygate.agent.answering import answer
 from paritygate.agent.failures import AgentError
 from paritygate.agent.frameworks import framework_module
+from paritygate.agent.frameworks.pickles import importable
 from paritygate.agent.stage import progress
 from paritygate.agent.wire import is_ragged
 
@@ -24,7 +25,10 @@ def run(request_file, out):
     missing = [key for key in ("format", "model", "rows", "sourceDigest", "datasetDigest") if key not in request]
     if missing:
         raise AgentError("InvalidRequest", "--request %s lacks %s" % (request_file, mapping.listed(missing)))
-    capture(request, out)
+    model = os.path.abspath(request["model"])
+    # For the whole capture: the model's code may import its neighbours only when it is called.
+    with importable(model if os.path.isdir(model) else os.path.dirname(model)):
+        capture(request, out)
 
 
 def capture(request, out):

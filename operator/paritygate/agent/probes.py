@@ -12,7 +12,7 @@ from paritygate.agent.answering import SourceError, once, some_rows
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import one_line
 from paritygate.agent.stage import progress
-from paritygate.agent.wire import is_ragged, ragged
+from paritygate.agent.wire import is_ragged, ragged, take
 
 LIMITS = OrderedDict(
     [("nan", 40), ("inf", 32), ("zero", 32), ("extreme", 48), ("threshold", 84), ("unseen-category", 20)]
@@ -81,14 +81,16 @@ def ask(model, inputs, probes, wires):
     Rows are asked together as long as the source takes them together, and alone where it raises: a forest takes no
     longer for thirty rows than for one.
     """
-    restored = OrderedDict((one.name, one.restore(wires[one.wire_name])) for one in inputs)
     answers = [None] * len(probes)
     size = min(TOGETHER, model.batch)
     queue = [range(start, min(start + size, len(probes))) for start in range(0, len(probes), size)]
     while queue:
         rows = queue.pop(0)
+        chosen = np.asarray(rows)
+        # Restored by the call: XGBoost refuses every row of a column whose categories hold one that it has not seen.
+        restored = OrderedDict((one.name, one.restore(take(wires[one.wire_name], chosen))) for one in inputs)
         try:
-            found = once(model, some_rows(restored, rows), len(rows))
+            found = once(model, some_rows(restored, range(len(rows))), len(rows))
         except SourceError as error:
             if len(rows) == 1:
                 probes[rows[0]]["refused"] = one_line(error.__cause__)

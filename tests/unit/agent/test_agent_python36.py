@@ -1,6 +1,7 @@
 """The agent runs in environments that nobody will upgrade."""
 
 import ast
+import json
 import subprocess
 import sys
 import zipfile
@@ -38,6 +39,16 @@ def test_zipapp_has_the_same_bytes_each_time_and_holds_only_the_agent(tmp_path: 
     assert {"__main__.py", "paritygate/__init__.py", "paritygate/agent/capture.py"} <= set(names)
     assert all(name.startswith("paritygate/agent/") for name in names if name.count("/") > 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.pyz", "two.pyz"]
+
+
+def test_environment_without_numpy_is_told_how_to_get_it(tmp_path: Path) -> None:
+    build_zipapp(tmp_path / "agent.pyz")
+    command = [sys.executable, "-I", "-S", "agent.pyz", "capture", "--request", "none", "--out", "out"]
+    run = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path)
+    assert run.returncode == 3
+    failure = json.loads((tmp_path / "out" / "failure.json").read_text())
+    assert failure["reason"] == "PackageMissing"
+    assert "add it to source.environment.virtualenv.requirements, e.g. - numpy" in failure["message"]
 
 
 def test_zipapp_runs_isolated_and_says_what_it_lacks(tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ threading.Thread(target=time.sleep, args=(60,)).start()
 
 class Net(torch.nn.Module):
     def forward(self, x):
+        import neighbour_of_rude
         sys.stdout.close()
         return {result}
 
@@ -115,6 +116,7 @@ def build(folder):
 @pytest.mark.parametrize(("result", "status"), [("x * 2", 0), ("sys.exit(0)", 3)])
 def test_code_that_prints_hangs_and_exits_changes_nothing(tmp_path, features, result, status):
     (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "neighbour_of_rude.py").touch()
     (tmp_path / "net" / "rude.py").write_text(MODEL.format(result=result))
     exchange.save(str(tmp_path / "rows.npz"), {"x": features})
     build_zipapp(tmp_path / "agent.pyz")

@@ -162,6 +162,17 @@ def test_damaged_native_file_is_refused(tmp_path, features, columns, load, name,
     assert "Stack trace" not in error.value.message
 
 
+def test_call_chooses_a_method_of_an_estimator_only(tmp_path, take, columns, features):
+    model = xgb.XGBClassifier(n_estimators=2, n_jobs=1).fit(features, columns["y"])
+    joblib.dump(model, tmp_path / "model.pkl")
+    model.get_booster().save_model(tmp_path / "model.json")
+    taken = take("XGBoost", tmp_path / "model.pkl", columns, label="y", call="predict_proba")
+    assert list(taken.outputs) == ["probabilities"]
+    for name, call in (("model.pkl", "transform"), ("model.json", "predict")):
+        with pytest.raises(AgentError, match=rf"source\.call is '{call}'"):
+            take("XGBoost", tmp_path / name, columns, label="y", call=call)
+
+
 def test_pickle_of_another_framework_is_refused(tmp_path):
     joblib.dump([1], tmp_path / "model.pkl")
     with pytest.raises(AgentError, match=r"holds a builtins\.list, not a model of xgboost"):

@@ -289,6 +289,13 @@ def test_skops_and_plain_pickle_are_read(tmp_path, take, columns, features):
     )
 
 
+def test_types_that_skops_does_not_trust_are_a_finding(tmp_path, take, columns):
+    skops.io.dump(FunctionTransformer(jitter), tmp_path / "model.skops")
+    taken = take("SKLearn", tmp_path / "model.skops", columns, label="y")
+    assert taken.rules == ["SKOPS-TYPES-TRUSTED"]
+    assert "jitter" in taken.manifest.findings[0].message
+
+
 def test_folder_brings_the_code_that_its_pickle_names(tmp_path, take, columns, features, monkeypatch):
     folder = tmp_path / "model"
     folder.mkdir()

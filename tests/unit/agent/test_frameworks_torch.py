@@ -159,6 +159,12 @@ def test_loader_that_cannot_work_is_named(folder, loader, reason, text):
     assert text in error.value.message
 
 
+def test_call_names_no_method_of_a_module(take, folder, columns):
+    with pytest.raises(AgentError, match=r"source\.call is 'encode', which Net does not have") as error:
+        take("PyTorch", folder, columns, label="y", loader="net_of_test:build", call="encode")
+    assert error.value.reason == "CallMissing"
+
+
 def test_two_weights_files_are_ambiguous(folder):
     torch.save({}, folder / "other.pt")
     with pytest.raises(AgentError, match="exactly one"):

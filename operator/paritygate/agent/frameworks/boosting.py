@@ -34,10 +34,10 @@ class BoostingModel(Model):
         self.names = None
         if self.estimator and getattr(native, "n_jobs", None) is not None:
             native.n_jobs = 1
-        if self.call and not callable(getattr(native, self.call, None)):
-            raise AgentError(
-                "CallMissing", "source.call is %r, which %s does not have" % (self.call, type(native).__name__)
-            )
+        if not self.estimator:
+            self.refuse_call("its objective's outputs, which are what is recorded without source.call")
+        elif not callable(getattr(native, self.call or "predict", None)):
+            self.refuse_call("predict and, where it classifies, predict_proba")
 
     def feature_names(self):
         """Names of the columns that the model was trained on; None = trained on an array."""

@@ -86,6 +86,15 @@ class Model(object):
         """Limits the threads of the calls within; yields whether that was possible."""
         yield False
 
+    def refuse_call(self, offered="none"):
+        """AgentError: source.call is stated, and the model has no methods to choose from, or not this one."""
+        if self.call:
+            raise AgentError(
+                "CallMissing",
+                "source.call is %r, which %s does not have; it has %s"
+                % (self.call, type(self.native).__name__, offered),
+            )
+
     def fix_batch(self, size):
         """Notes that the model takes batches of one size only. AgentError: it is not 1."""
         if size != 1:

@@ -83,6 +83,7 @@ class OnnxModel(Model):
         super().__init__(native, request)
         import onnxruntime
 
+        self.refuse_call("one graph, which is what is called without source.call")
         self.version = onnxruntime.__version__
         self.path = request["model"]
         self.types = OrderedDict((one.name, one.type) for one in native.get_inputs())

@@ -149,12 +149,7 @@ class SklearnModel(Model):
     def _methods(self):
         if self.call:
             if not callable(getattr(self.native, self.call, None)):
-                offered = [method for method in _METHODS if hasattr(self.native, method)]
-                raise AgentError(
-                    "CallMissing",
-                    "source.call is %r, which %s does not have; it has %s"
-                    % (self.call, type(self.native).__name__, ", ".join(offered)),
-                )
+                self.refuse_call(", ".join(method for method in _METHODS if hasattr(self.native, method)))
             return [self.call]
         if self.kind() == "classifier":
             chosen = ["predict"]

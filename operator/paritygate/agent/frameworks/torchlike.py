@@ -22,6 +22,7 @@ class TorchModel(Model):
         super().__init__(native, request)
         import torch
 
+        self.refuse_call("forward, which is what is called without source.call")
         self.torch = torch
         self.version = torch.__version__.split("+")[0]
         self.floating = self._floating()
