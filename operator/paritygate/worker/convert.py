@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from paritygate.agent import exchange
 from paritygate.api.artifacts import CandidateManifest, CaptureManifest, ConvertRequest, InputGuard
 from paritygate.api.report import Finding
+from paritygate.api.spec import Datatype
 from paritygate.errors import ConfigurationError
 from paritygate.worker import findings
 from paritygate.worker.brought import copy_brought
@@ -23,6 +24,7 @@ from paritygate.worker.targets.onnx import DATA_FILE, MODEL_FILE, Finished, fini
 DEFAULT_OPSET: Final = 18
 """The oldest that the torch exporter writes by itself and that serving stacks of the last years read."""
 _SAMPLE_ROWS: Final = 8
+_FP32_INTEGERS: Final = 2**24
 
 
 def run(request_file: Path, out: Path) -> None:
@@ -45,6 +47,7 @@ def run(request_file: Path, out: Path) -> None:
     brought = request.target.candidate is not None
     finished = finish(destination, capture.signature, brought=brought)
     added = [findings.candidate_adapted(finished.adaptations)] if brought and finished.adaptations else []
+    added += _rounded(capture, exchange.load(str(Path(request.capture) / "inputs.npz")), finished)
     write_json(
         out / "candidate.json",
         _manifest(
@@ -125,6 +128,21 @@ def _manifest(
         guards=guarded,
         findings=tuple(found),
     )
+
+
+def _rounded(capture: CaptureManifest, inputs: Mapping[str, Any], finished: Finished) -> list[Finding]:
+    """Inputs whose values single precision cannot hold apart."""
+    found = []
+    for tensor in capture.signature.inputs:
+        if tensor.datatype is not Datatype.FP32 and tensor.name not in finished.narrowed:
+            continue
+        values = np.asarray(inputs[tensor.name])
+        if values.dtype.kind not in "fiu":
+            continue
+        largest = np.nanmax(np.abs(np.where(np.isfinite(values), values, 0.0)), initial=0.0) if values.size else 0.0
+        if largest > _FP32_INTEGERS:
+            found.append(findings.FLOAT64_ABOVE_2_24.found(f"input {tensor.name} reaches {largest:.9g}"))
+    return found
 
 
 def _size(folder: Path) -> int:

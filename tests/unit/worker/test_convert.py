@@ -149,6 +149,14 @@ def test_a_brought_artefact_is_adapted_and_says_how(tmp_path: Path) -> None:
         np.testing.assert_array_equal(have, want)
 
 
+def test_values_that_single_precision_cannot_hold_are_found(tmp_path: Path) -> None:
+    rows = FEATURES[:3].copy()
+    rows[1, 2] = 1.7e12
+    found = brought(tmp_path, exported(), capture_folder(tmp_path / "capture", inputs={"features": rows}))
+    assert [finding.rule for finding in found.findings] == ["CANDIDATE-ADAPTED", "FLOAT64-ABOVE-2-24"]
+    assert "input features reaches 1.7e+12" in found.findings[1].message
+
+
 def test_nothing_tells_where_and_when_it_was_made(tmp_path: Path) -> None:
     brought(tmp_path, exported())
     content = (tmp_path / "candidate" / "model.onnx").read_bytes()

@@ -8,6 +8,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import joblib
 import pytest
@@ -135,6 +136,16 @@ def test_another_version_is_a_finding(installed: str, differs: bool, model: Any,
     finding = pickled.version_differs(read_pickle(tmp_path / "model.pkl"), {"scikit-learn": installed})
     assert (finding is not None) == differs
     assert finding is None or installed in finding.message
+
+
+def test_versions_do_not_differ_where_the_source_has_its_own_environment(model: Any, tmp_path: Path) -> None:
+    joblib.dump(model, tmp_path / "model.pkl")
+    environment = {"virtualenv": {"requirements": ["scikit-learn==1.2.2"]}}
+    own = Source(format=SourceFormat.SKLEARN, uri="model.pkl", environment=environment)
+    with mock.patch.object(source, "version", return_value="1.2.2"):
+        rules = [{finding.rule for finding in source.assess(tmp_path / "model.pkl", where).findings}
+                 for where in (Source(format=SourceFormat.SKLEARN, uri="model.pkl"), own)]  # fmt: skip
+    assert ["VERSION-DIFFERS" in found for found in rules] == [True, False]
 
 
 def test_numpy_is_told_apart_by_its_modules(model: Any, tmp_path: Path) -> None:

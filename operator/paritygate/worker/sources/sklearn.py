@@ -22,7 +22,7 @@ EXTRA = "sklearn"
 _ENDINGS: Final = agent_sklearn.ENDINGS
 
 
-def assess(model: Path, source: Source) -> Assessment:  # noqa: ARG001 - the protocol of source modules
+def assess(model: Path, source: Source) -> Assessment:
     """What the file says. ConfigurationError: it is truncated, of another format, or holds no estimator."""
     file = model_file(model)
     contents = read_pickle(file)
@@ -41,7 +41,7 @@ def assess(model: Path, source: Source) -> Assessment:  # noqa: ARG001 - the pro
         estimators=classes,
         imports=contents.imports,
         custom_code=unknown_imports(contents),
-        findings=pickle_findings(contents, installed={"scikit-learn": _installed("scikit-learn")}),
+        findings=pickle_findings(contents, installed=_capturing(source)),
     )
 
 
@@ -86,5 +86,8 @@ def model_file(model: Path) -> Path:
     return found[0]
 
 
-def _installed(distribution: str) -> str:
-    return version(distribution)
+def _capturing(source: Source) -> dict[str, str]:
+    """Versions that will answer for the source, where they are known: ours, unless it has an environment of its own."""
+    if source.environment is not None or source.capture is not None:
+        return {}
+    return {"scikit-learn": version("scikit-learn")}

@@ -53,6 +53,8 @@ class Finished:
     opset: int
     ir_version: int
     adaptations: tuple[str, ...]
+    narrowed: tuple[str, ...] = ()
+    """Inputs that the model itself takes in single precision, though the wire carries more."""
 
 
 @dataclass
@@ -63,6 +65,7 @@ class _Edit:
     before: list[onnx.NodeProto] = field(default_factory=list)
     after: list[onnx.NodeProto] = field(default_factory=list)
     adaptations: list[str] = field(default_factory=list)
+    narrowed: list[str] = field(default_factory=list)
 
 
 def described(name: str, datatype: Datatype | None, shape: Sequence[int] | None) -> str:
@@ -120,7 +123,7 @@ def finish(path: Path, signature: Signature, *, brought: bool = False) -> Finish
     except onnx.checker.ValidationError as error:
         raise ConfigurationError("CandidateInvalid", f"{where} is not a valid ONNX model: {error}") from error
     opset = max(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
-    return Finished(opset, model.ir_version, tuple(edit.adaptations))
+    return Finished(opset, model.ir_version, tuple(edit.adaptations), tuple(edit.narrowed))
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:
@@ -206,6 +209,8 @@ def _adapt(edit: _Edit, signature: Signature, *, where: str, brought: bool) -> N
         if own is not None:
             steps = _steps(tensor, own, target=own, where=where)
             _note(edit, "input", tensor, own, steps)
+            if own.datatype is Datatype.FP32 and tensor.datatype is not Datatype.FP32:
+                edit.narrowed.append(tensor.name)
             edit.before.extend(_chain(graph, tensor.name, inner[own.name], steps))
     graph.input.extend(given)
     for output in signature.outputs:
