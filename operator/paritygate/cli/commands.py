@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.dataset is not None:
         manifest = inferred_manifest(
             manifest, options.dataset, label=options.label, loader=options.loader,
-            say=lambda line: print(line, file=sys.stderr),
+            say=_say,
         )  # fmt: skip
     elif options.label or options.loader:
         raise UsageError("--label and --loader belong to `paritygate run MODEL DATASET`; a manifest states them itself")
@@ -55,6 +55,10 @@ def _run(options: argparse.Namespace) -> int:
         manifest = _manifest(options)
     wanted = Options(serve=options.serve, host=options.host, port=options.port)
     return _migrate(manifest, options, wanted)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _stage(options: argparse.Namespace, stage: StageName) -> int:

@@ -30,8 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status of the command."""
     try:
         options, rest = parser().parse_known_args(arguments)
-        if rest and options.command != "serve":
-            raise UsageError(f"paritygate {options.command}: {rest[0]!r} is not understood; see --help")
+        _require_understood(options.command, rest)
         return commands.carry_out(options, rest)
     except (InvalidManifest, UsageError) as error:
         sys.stderr.write(f"{error}\n")
@@ -42,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to go on\n")
         return INTERRUPTED
+
+
+def _require_understood(command: str, rest: list[str]) -> None:
+    if rest and command != "serve":  # whose arguments the server reads
+        raise UsageError(f"paritygate {command}: {rest[0]!r} is not understood; see --help")
 
 
 def parser() -> argparse.ArgumentParser:

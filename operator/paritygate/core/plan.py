@@ -55,7 +55,8 @@ def plan(observed: Observed) -> Plan:
 
 def backoff(failures: int) -> timedelta:
     """How long to wait after the given number of failures in a row, at least 1."""
-    return min(FIRST_RETRY * 2 ** min(failures - 1, 20), LONGEST_RETRY)
+    doublings = min(failures - 1, 20)
+    return min(FIRST_RETRY * (1 << doublings), LONGEST_RETRY)
 
 
 def revision_name(name: str, candidate: str, runtime: str) -> str:

@@ -33,7 +33,7 @@ def inputs_of(stage: StageName, outputs: Mapping[StageName, str]) -> tuple[tuple
     return tuple((earlier, outputs[earlier]) for earlier in _READS[stage] if earlier in outputs)
 
 
-def stage_digest(
+def stage_digest(  # noqa: PLR0913, PLR0917 - everything that a result depends on, and nothing else
     stage: StageName, name: str, spec: ModelMigrationSpec, inputs: Inputs, outputs: Mapping[StageName, str], recipe: int
 ) -> str:
     """Identity of a stage's result.

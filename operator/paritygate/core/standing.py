@@ -62,7 +62,7 @@ class Outlook:
         return _WORKING[self.stage] if self.stage and self.reason == self.stage.value else self.reason
 
 
-def status_of(
+def status_of(  # noqa: PLR0913, PLR0917 - one per thing that the gates found out
     observed: Observed,
     outlook: Outlook,
     recipe: int,

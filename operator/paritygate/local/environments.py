@@ -1,4 +1,4 @@
-"""Virtual environments of sources: solved once, locked with hashes, built once by uv, kept by the digest of the lock."""
+"""Virtual environments of sources: solved once, locked with hashes, built once by uv, kept by the lock's digest."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Places:
 
     inputs: Inputs
     source: Path | None
-    dataset: Path
+    dataset: Path | None
     capture: Path | None
     candidate: Path | None
     lock: Lock | None
@@ -38,36 +38,36 @@ class Places:
 def resolve_inputs(
     spec: ModelMigrationSpec, base: Path, environments: Environments, server: Sequence[str], cancelled: threading.Event
 ) -> Places:
-    """Finds every input and computes its digest. StageError: one is missing, differs from its digest, or fails."""
+    """Finds every input and computes its digest. StageError: one is missing, differs from its digest, or fails.
+
+    A model whose answers were recorded elsewhere, with a candidate brought, need not be here.
+    """
     source, capture, candidate = spec.source, spec.source.capture, spec.target.candidate
-    source_path: Path | None = resolve(source.uri, base, "spec.source.uri")
-    # A model whose answers were recorded elsewhere, with a candidate brought, need not be here.
-    if capture is not None and candidate is not None and source_path is not None and not source_path.exists():
-        source_path = None
-    source_digest = source_path and _checked(source_path, source.digest, "spec.source")
-    dataset = resolve(spec.validation.dataset.uri, base, "spec.validation.dataset.uri")
-    dataset_digest = _checked(dataset, spec.validation.dataset.digest, "spec.validation.dataset")
-    capture_path = capture and resolve(capture.uri, base, "spec.source.capture.uri")
-    capture_digest = capture_path and capture and _checked(capture_path, capture.digest, "spec.source.capture")
-    candidate_path = candidate and resolve(candidate.uri, base, "spec.target.candidate.uri")
-    candidate_digest = (
-        candidate_path and candidate and _checked(candidate_path, candidate.digest, "spec.target.candidate")
+    source_path, source_digest = _found(
+        source.uri, source.digest, base, "spec.source", absent=bool(capture and candidate)
     )
+    dataset = spec.validation.dataset
+    dataset_path, dataset_digest = _found(dataset.uri, dataset.digest, base, "spec.validation.dataset")
+    capture_path = capture_digest = candidate_path = candidate_digest = None
+    if capture is not None:
+        capture_path, capture_digest = _found(capture.uri, capture.digest, base, "spec.source.capture")
+    if candidate is not None:
+        candidate_path, candidate_digest = _found(candidate.uri, candidate.digest, base, "spec.target.candidate")
     if capture_path is not None:
-        _check_capture(capture_path, source_digest, dataset_digest)
+        _check_capture(capture_path, source_digest, dataset_digest or "")
     asked = source.environment and source.environment.virtualenv
     lock = environments.solve(asked, cancelled) if asked and capture is None else None
     own = own_environment()
     inputs = Inputs(
         source=source_digest,
-        dataset=dataset_digest,
+        dataset=dataset_digest or "",
         environment=lock.digest if lock else own,
         converter=own,
         runtime=runtime_digest(server),
         capture=capture_digest,
         candidate=candidate_digest,
     )
-    return Places(inputs, source_path, dataset, capture_path, candidate_path, lock)
+    return Places(inputs, source_path, dataset_path, capture_path, candidate_path, lock)
 
 
 def own_environment() -> str:
@@ -92,6 +92,16 @@ def runtime_digest(server: Sequence[str]) -> str:
         f"`{' '.join(server)} --identity` ended with status {ended.returncode} and said {said[0]!r}; "
         "install the server with pip install 'paritygate[server]'",
     )
+
+
+def _found(
+    uri: str, stated: str | None, base: Path, field: str, *, absent: bool = False
+) -> tuple[Path, str] | tuple[None, None]:
+    """Path and digest of one input. `absent`: it need not be here, and is (None, None) then."""
+    path = resolve(uri, base, f"{field}.uri")
+    if absent and not path.exists():
+        return None, None
+    return path, _checked(path, stated, field)
 
 
 def _checked(path: Path, stated: str | None, field: str) -> str:

@@ -23,7 +23,7 @@ _KIB_PER_MAXRSS: Final = 1 if sys.platform != "darwin" else 1 / 1024
 _REMOVED: Final = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONWARNINGS")
 
 
-class Cancelled(Exception):  # noqa: N818 - no error: somebody wanted it
+class Cancelled(Exception):
     """The work was stopped on purpose."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -59,7 +59,7 @@ class Options:
     port: int = 0
     until: StageName = StageName.VALIDATE
     """The last stage to carry out."""
-    commands: carrying.Commands = carrying.Commands()
+    commands: carrying.Commands = field(default_factory=carrying.Commands)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Outcome:
     url: str | None
 
 
-class Interrupted(Exception):  # noqa: N818 - no error: somebody wanted it
+class Interrupted(Exception):
     """The run was stopped from outside."""
 
 
@@ -116,8 +116,7 @@ class LocalRun:
         try:
             self._resolve()
             while True:
-                if self._stop.is_set():
-                    raise Interrupted
+                self._heed_interruption()
                 planned = self._planned()
                 if planned is None:
                     return self._finish()
@@ -128,6 +127,10 @@ class LocalRun:
         except BaseException:
             self.close()
             raise
+
+    def _heed_interruption(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted
 
     def serve(self) -> None:
         """Keeps serving until interrupted, or until the server ends. InfrastructureError (CandidateDied)."""
@@ -164,14 +167,14 @@ class LocalRun:
         while True:
             observed = self._observed()
             planned = plan(observed)
-            found = self._look_up(planned)
-            if not found:
+            last = next((s for s in planned.status.stages if s.name is self._options.until), None)
+            reached = last is not None and last.state is StageState.SUCCEEDED
+            until_done = reached and self._options.until is not StageName.VALIDATE
+            if until_done or not self._look_up(planned):
                 break
         if planned.status != self._status:
             self._status = planned.status
             self._write_plan()
-        last = next((s for s in planned.status.stages if s.name is self._options.until), None)
-        until_done = self._options.until is not StageName.VALIDATE and last and last.state is StageState.SUCCEEDED
         ended = not any(c.type == "Reconciling" for c in planned.status.conditions)
         return None if until_done or (ended and not planned.actions) else planned
 

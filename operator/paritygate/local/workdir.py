@@ -48,8 +48,8 @@ class WorkFolder:
             except OSError as error:
                 stream.seek(0)
                 raise UsageError(
-                    f"{self.results}: another paritygate is at work here (process {stream.read().strip() or 'unknown'});"
-                    " wait for it, stop it, or choose another --workdir"
+                    f"{self.results}: another paritygate is at work here (process {stream.read().strip() or '?'}); "
+                    "wait for it, stop it, or choose another --workdir"
                 ) from error
             stream.truncate(0)
             stream.write(str(os.getpid()))

@@ -13,7 +13,7 @@ def digest_of_path(path: Path) -> str:
     """`sha256:…` of a file's bytes or of a folder's listing.
 
     Raises:
-        ConfigurationError: NotFound, Unreadable, SymbolicLink (a link inside a folder: what it shows may change unseen).
+        ConfigurationError: NotFound, Unreadable, SymbolicLink (inside a folder: what it shows may change).
     """
     try:
         if path.is_dir():
