@@ -14,7 +14,7 @@ from paritygate.agent import exchange
 from paritygate.api.report import OutputRole
 from paritygate.worker.answers import taken
 from paritygate.worker.inference import InferenceClient, RequestRefused
-from paritygate.worker.parity.columns import is_ragged
+from paritygate.worker.parity.columns import cells, is_ragged
 from paritygate.worker.parity.evidence import Evidence, codes_of
 
 Array = npt.NDArray[Any]
@@ -47,7 +47,7 @@ def golden_rows(evidence: Evidence) -> Array:
             sizes = np.asarray([np.size(row) for row in array])
             candidates += [int(sizes.argmin()), int(sizes.argmax())]
         elif array.dtype.kind == "f":
-            lines = array.reshape(evidence.rows, -1)[:, : ROWS // 4]
+            lines = cells(array)[:, : ROWS // 4]
             missing = np.flatnonzero(np.isnan(lines).any(axis=1))
             candidates += missing[:2].tolist()
             clean = np.nan_to_num(lines.astype(np.float64))

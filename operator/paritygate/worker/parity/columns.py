@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,6 +22,11 @@ def is_ragged(column: Array) -> bool:
 def is_numeric(column: Array) -> bool:
     """Whether values can be subtracted."""
     return is_ragged(column) or column.dtype.kind in "biuf"
+
+
+def cells(column: Array) -> Array:
+    """A dense column as (rows, cells), also where there are no rows."""
+    return column.reshape(len(column), math.prod(column.shape[1:]))
 
 
 def flat(column: Array) -> tuple[Array, Array]:
@@ -52,18 +58,18 @@ def row_hashes(columns: Sequence[Any], rows: int) -> Array:
     """(rows,) uint64, equal for equal rows. Two different rows collide once in 10¹⁹ pairs and then count as one."""
     hashes = np.zeros(rows, dtype=np.uint64)
     for column in columns:
-        for part in _hashed_parts(np.asarray(column), rows):
+        for part in _hashed_parts(np.asarray(column)):
             with np.errstate(over="ignore"):
                 hashes = (hashes ^ part) * _MULTIPLIER
                 hashes ^= hashes >> np.uint64(29)
     return hashes
 
 
-def _hashed_parts(column: Array, rows: int) -> list[Array]:
+def _hashed_parts(column: Array) -> list[Array]:
     if is_ragged(column):
         texts = np.asarray([repr(row.shape).encode() + row.tobytes() for row in column], dtype=object)
         return [pd.util.hash_array(texts)]
-    lines = column.reshape(rows, -1) if rows else column.reshape(0, 1)
+    lines = cells(column)
     if lines.dtype == object:
         texts = np.where(pd.isna(lines), "\x00missing", lines)
         return [pd.util.hash_array(texts[:, position], categorize=True) for position in range(lines.shape[1])]
@@ -90,16 +96,16 @@ def different(reference: Array, candidate: Array) -> Array:
     unequal = np.asarray(left != right, dtype=bool)
     if not unequal.size:
         return np.zeros(len(reference), dtype=bool)
-    return np.asarray(unequal.reshape(len(unequal), -1).any(axis=1))
+    return np.asarray(cells(unequal).any(axis=1))
 
 
 def text(column: Array) -> Array:
     """Values as str, missing as "", of the same shape."""
     if column.dtype.kind == "U":
         return column.astype(object)
-    cells = np.empty(column.shape, dtype=object)
-    cells.reshape(-1)[:] = [_text(value) for value in column.reshape(-1).tolist()]
-    return cells
+    texts = np.empty(column.shape, dtype=object)
+    texts.reshape(-1)[:] = [_text(value) for value in column.reshape(-1).tolist()]
+    return texts
 
 
 def _text(value: object) -> str:

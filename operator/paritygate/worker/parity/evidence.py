@@ -15,7 +15,7 @@ from paritygate.agent.exchange import Category
 from paritygate.api.artifacts import CandidateManifest, CaptureManifest
 from paritygate.api.report import OutputRole, OutputSignature, TensorSignature
 from paritygate.api.spec import Equivalence, Validation
-from paritygate.worker.parity.columns import flat, is_numeric, is_ragged, row_hashes, same_layout
+from paritygate.worker.parity.columns import cells, flat, is_numeric, is_ragged, row_hashes, same_layout
 from paritygate.worker.parity.tolerance import RowErrors, Tolerance, row_errors, tolerance_of
 
 Array = npt.NDArray[Any]
@@ -201,7 +201,7 @@ def codes_of(column: Any) -> tuple[Array, list[object]]:
     if is_ragged(values):
         values = row_hashes([values], len(values))
     elif values.ndim > 1:
-        flattened = values.reshape(len(values), -1)
+        flattened = cells(values)
         values = flattened[:, 0] if flattened.shape[1] == 1 else row_hashes([flattened], len(values))
     codes, found = pd.factorize(values, use_na_sentinel=False)
     return np.asarray(codes), [value.item() if isinstance(value, np.generic) else value for value in found]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from paritygate.api.base import decimal
 from paritygate.api.report import OutputRole, OutputSignature
 from paritygate.api.spec import Task
-from paritygate.worker.parity.columns import different, is_ragged
+from paritygate.worker.parity.columns import cells, different, is_ragged
 from paritygate.worker.parity.evidence import Evidence, Pair, codes_of
 
 Array = npt.NDArray[Any]
@@ -176,9 +176,9 @@ def _thresholds(evidence: Evidence, pair: Pair, threshold: float) -> Iterator[De
     width = reference.shape[1] if reference.ndim == _TWO else 1
     binary = role is not OutputRole.PREDICTION and width == _TWO
     for column in [1] if binary else range(width):
-        mine = reference.reshape(evidence.rows, -1)[:, column].astype(np.float64)
-        theirs = pair.candidate.reshape(evidence.rows, -1)[:, column].astype(np.float64)
-        allowed = pair.tolerance.of(reference.reshape(evidence.rows, -1).astype(np.float64))[:, column]
+        mine = cells(reference)[:, column].astype(np.float64)
+        theirs = cells(pair.candidate)[:, column].astype(np.float64)
+        allowed = pair.tolerance.of(cells(reference).astype(np.float64))[:, column]
         margin = np.abs(mine - threshold)
         name = pair.output.name if width == 1 else f"{pair.output.name}[{column}]"
         sides = mine >= threshold
@@ -271,7 +271,7 @@ def _score_decision(
 
 def margins(scores: Array, pair: Pair) -> tuple[Array, Array]:
     """(rows,) distance between the two highest scores, or of a single score from 0, and τ there."""
-    values = scores.reshape(len(scores), -1).astype(np.float64)
+    values = cells(scores).astype(np.float64)
     if values.shape[1] == 1:
         return np.abs(values[:, 0]), _allowed(pair)
     highest = np.partition(values, values.shape[1] - 2, axis=1)[:, -2:]
@@ -282,7 +282,7 @@ def margins(scores: Array, pair: Pair) -> tuple[Array, Array]:
 def _allowed(pair: Pair) -> Array:
     if pair.tolerance is None:
         return np.zeros(len(pair.reference))
-    allowed = pair.tolerance.of(pair.reference.reshape(len(pair.reference), -1).astype(np.float64))
+    allowed = pair.tolerance.of(cells(pair.reference).astype(np.float64))
     return np.asarray(allowed.max(axis=1))
 
 
@@ -297,7 +297,7 @@ def classes_array(output: OutputSignature) -> Array | None:
 
 def own_argmax(scores: Array, classes: Array) -> Array:
     """(rows,) the class with the highest score, the first of equals."""
-    values = scores.reshape(len(scores), -1)
+    values = cells(scores)
     if values.shape[1] == 1 and len(classes) == _TWO:
         return np.asarray(classes[(values[:, 0] > 0).astype(np.int64)])
     return np.asarray(classes[np.minimum(_argmax(values), len(classes) - 1)])
@@ -308,5 +308,5 @@ def _argmax(scores: Array) -> Array:
 
 
 def _label_column(labels: Array, column: int | None) -> Array:
-    flat = labels.reshape(len(labels), -1)
+    flat = cells(labels)
     return np.asarray(flat[:, column or 0])

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paritygate.api.report import Histogram, Plots, Scatter
+from paritygate.worker.parity.columns import cells
 from paritygate.worker.parity.evidence import Evidence
 from paritygate.worker.parity.flips import Decision, decisions_of
 
@@ -43,10 +44,10 @@ def _scatter(evidence: Evidence, decision: Decision) -> Scatter | None:
     pair = decision.scores
     if pair is None or decision.sides is None:
         return None
-    width = pair.reference.reshape(evidence.rows, -1).shape[1]
+    width = cells(pair.reference).shape[1]
     column = decision.column if decision.column is not None else min(1, width - 1)
-    mine = pair.reference.reshape(evidence.rows, -1)[:, column].astype(np.float64)
-    theirs = pair.candidate.reshape(evidence.rows, -1)[:, column].astype(np.float64)
+    mine = cells(pair.reference)[:, column].astype(np.float64)
+    theirs = cells(pair.candidate)[:, column].astype(np.float64)
     finite = np.isfinite(mine) & np.isfinite(theirs)
     flipped = np.flatnonzero(decision.real & finite)
     flipped = flipped[_evenly(len(flipped), _MOST_FLIPS)]

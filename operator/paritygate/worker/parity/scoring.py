@@ -16,7 +16,7 @@ from scipy import stats
 
 from paritygate.api.report import OutputRole
 from paritygate.api.spec import MetricName, Task
-from paritygate.worker.parity.columns import is_ragged, text
+from paritygate.worker.parity.columns import cells, is_ragged, text
 from paritygate.worker.parity.evidence import Evidence, Pair, codes_of
 from paritygate.worker.parity.flips import classes_array, own_argmax
 
@@ -80,7 +80,7 @@ def labelled(evidence: Evidence) -> Labelled | None:
     if column is None or column not in evidence.annotations:
         return None
     truth = evidence.annotations[column]
-    truth = np.asarray(truth.values() if hasattr(truth, "codes") else truth).reshape(evidence.rows, -1)[:, 0]
+    truth = cells(np.asarray(truth.values() if hasattr(truth, "codes") else truth))[:, 0]
     if evidence.capture.task in (Task.REGRESSION, Task.RANKING):
         return _targets(evidence, truth)
     label = next((p for p in evidence.pairs if p.output.role is OutputRole.LABEL and _single(p)), None)
@@ -165,7 +165,7 @@ def _classes(truth: Array, label: Pair | None, scores: Pair | None) -> Labelled 
         column = None
         if scores is not None:
             values = scores.reference if reference else scores.candidate
-            column = values.reshape(len(values), -1).astype(np.float64)[rows]
+            column = cells(values).astype(np.float64)[rows]
         probabilities = column if scores is not None and scores.output.role is OutputRole.PROBABILITIES else None
         ranked = None
         if column is not None and (column.shape[1] == 1 or column.shape[1] == _TWO):
@@ -245,7 +245,7 @@ def _per_class(name: MetricName, data: Labelled) -> Score | None:
 
     right = (np.asarray(data.source.labels == data.truth), np.asarray(data.candidate.labels == data.truth))
     scarce = int(present[1] if only_positive else present[present > 0].min(initial=len(data.rows)))
-    sums = counts.reshape(len(data.rows), -1)
+    sums = cells(counts)
     return Score(name, data.rows, sums, values, True, right=right, scarce=scarce)
 
 

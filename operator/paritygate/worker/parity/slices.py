@@ -13,7 +13,7 @@ import numpy.typing as npt
 from paritygate.api.base import decimal
 from paritygate.api.report import Check, CheckName, Measurement, NotJudged, OutputRole
 from paritygate.api.spec import Equivalence, MetricName, Slice
-from paritygate.worker.parity.columns import is_ragged, row_hashes
+from paritygate.worker.parity.columns import cells, is_ragged, row_hashes
 from paritygate.worker.parity.evidence import MIN_ROWS, Evidence, codes_of, count_units
 from paritygate.worker.parity.flips import decisions_of
 from paritygate.worker.parity.measure import check, count, percent
@@ -140,7 +140,7 @@ def _of_missing(evidence: Evidence) -> Iterator[Part]:
         array = np.asarray(column)
         if is_ragged(array):
             continue
-        lines = array.reshape(evidence.rows, -1)
+        lines = cells(array)
         if array.dtype == object:
             mask = (lines == None) | (lines == "")  # noqa: E711 - elementwise
         elif array.dtype.kind == "f":

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from paritygate.api.report import CheckName, OutputRole
 from paritygate.api.spec import Datatype
-from paritygate.worker.parity.columns import is_ragged
+from paritygate.worker.parity.columns import cells, is_ragged
 from paritygate.worker.parity.evidence import Evidence, Pair
 from paritygate.worker.parity.tolerance import row_errors
 
@@ -42,8 +42,8 @@ def symptom(evidence: Evidence, check: CheckName) -> str | None:
 
 def _matrix(pair: Pair) -> tuple[Array, Array]:
     return (
-        pair.reference.reshape(len(pair.reference), -1)[:_ROWS].astype(np.float64),
-        pair.candidate.reshape(len(pair.candidate), -1)[:_ROWS].astype(np.float64),
+        cells(pair.reference)[:_ROWS].astype(np.float64),
+        cells(pair.candidate)[:_ROWS].astype(np.float64),
     )
 
 
@@ -183,7 +183,7 @@ def _properties(evidence: Evidence) -> list[tuple[str, Array]]:
         column = np.asarray(evidence.inputs[tensor.name])
         if is_ragged(column):
             continue
-        lines = column.reshape(evidence.rows, -1)
+        lines = cells(column)
         if tensor.datatype is Datatype.BYTES:
             texts = lines[:, 0]
             values, counts = np.unique(np.asarray([str(v) for v in texts]), return_counts=True)

@@ -1,0 +1,137 @@
+"""τ follows the coarser datatype, the column and the source's noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paritygate.api.artifacts import Noise
+from paritygate.api.report import OutputRole, OutputSignature
+from paritygate.api.spec import Datatype, Numeric, OutputTolerance
+from paritygate.worker.parity.tolerance import log_errors, row_errors, tolerance_of
+
+
+def output(datatype: Datatype = Datatype.FP32, role: OutputRole = OutputRole.PREDICTION, width: int = 1) -> OutputSignature:
+    return OutputSignature(name="out", datatype=datatype, shape=(-1, width), role=role)
+
+
+def tau(reference: Any, stated: Numeric | None = None, noise: Noise | None = None, **changes: Any) -> Any:
+    dtype = changes.pop("dtype", "float64")
+    return tolerance_of(output(**changes), np.asarray(reference), dtype, noise, stated or Numeric())
+
+
+@pytest.mark.parametrize(
+    ("datatype", "dtype", "rtol"),
+    [
+        pytest.param(Datatype.FP32, "float64", 1.3e-6, id="the wire is coarser"),
+        pytest.param(Datatype.FP64, "float32", 1.3e-6, id="the source is coarser"),
+        pytest.param(Datatype.FP64, "float64", 1e-7, id="both are double"),
+        pytest.param(Datatype.FP16, "float64", 1e-3, id="half precision on the wire"),
+        pytest.param(Datatype.BF16, "float32", 1.6e-2, id="bfloat16 on the wire"),
+    ],
+)
+def test_the_coarser_datatype_counts(datatype: Datatype, dtype: str, rtol: float) -> None:
+    assert tau([[1.0], [2.0]], datatype=datatype, dtype=dtype).rtol == rtol
+
+
+def test_a_column_of_small_numbers_has_a_small_tolerance() -> None:
+    found = tau(np.column_stack([np.full(9, 1e-6), np.full(9, 1e6)]), width=2)
+    allowed = found.of(np.asarray([[1e-6, 1e6]]))[0]
+    assert allowed == pytest.approx([1.13e-11, 11.3])
+
+
+def test_rare_classes_are_judged_at_the_scale_of_a_uniform_guess() -> None:
+    found = tau(np.full((9, 4), [1 - 3e-9, 1e-9, 1e-9, 1e-9]), role=OutputRole.PROBABILITIES, width=4)
+    assert found.scale.tolist() == pytest.approx([1.0, 0.25, 0.25, 0.25])
+
+
+def test_columns_of_mostly_zeros_take_the_size_of_the_others() -> None:
+    column = np.zeros(100)
+    column[0] = 10.0
+    assert tau(column[:, None]).scale[0] == pytest.approx(1.0)
+
+
+def test_noise_widens_by_ten_floors() -> None:
+    noise = Noise(output="out", floor=2e-5, rows=64)
+    assert tau([[1.0]] * 5, noise=noise).of(np.asarray([[1.0]]))[0, 0] == pytest.approx(2e-4)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        pytest.param(Noise(output="out", floor=1e-3, rows=64), id="noise above ten defaults"),
+        pytest.param(Noise(output="out", floor=0.0, rows=64, stochastic=True), id="a stochastic source"),
+    ],
+)
+def test_a_noisy_source_does_not_widen(noise: Noise) -> None:
+    found = tau([[1.0]] * 5, noise=noise)
+    assert found.noisy
+    assert found.of(np.asarray([[1.0]]))[0, 0] == pytest.approx(1.13e-5)
+
+
+def test_a_stated_tolerance_counts_literally_and_ends_the_question_of_noise() -> None:
+    stated = Numeric(rtol="0.1", atol="0.5")
+    found = tau([[100.0]] * 5, stated, Noise(output="out", floor=9.0, rows=64))
+    assert not found.noisy
+    assert found.of(np.asarray([[100.0]]))[0, 0] == pytest.approx(10.5)
+
+
+def test_an_outputs_own_tolerance_comes_before_the_general_one() -> None:
+    stated = Numeric(atol="1", outputs=(OutputTolerance(name="out", atol="2", rtol="0"),))
+    assert tau([[100.0]] * 5, stated).of(np.asarray([[100.0]]))[0, 0] == 2.0
+
+
+def test_integers_have_no_tolerance() -> None:
+    assert tolerance_of(output(Datatype.INT64), np.asarray([[1], [2]]), "int64", None, Numeric()) is None
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "misplaced"),
+    [
+        pytest.param(np.nan, np.nan, False, id="NaN on both sides agrees"),
+        pytest.param(np.nan, 1.0, True, id="NaN at the source alone"),
+        pytest.param(1.0, np.nan, True, id="NaN at the candidate alone"),
+        pytest.param(np.inf, np.inf, False, id="the same infinity agrees"),
+        pytest.param(np.inf, -np.inf, True, id="infinities of other sign"),
+        pytest.param(np.inf, np.nan, True, id="infinity against NaN"),
+        pytest.param(1e300, np.inf, True, id="overflow"),
+    ],
+)
+def test_numbers_that_are_none_are_compared_by_place(reference: float, candidate: float, misplaced: bool) -> None:
+    mine, theirs = np.asarray([[1.0], [reference]]), np.asarray([[1.0], [candidate]])
+    errors = row_errors(mine, theirs, tau([[1.0]] * 3))
+    assert errors.misplaced.tolist() == [False, misplaced]
+    assert np.isinf(errors.ratio[1]) == misplaced
+
+
+def test_ragged_rows_are_compared_row_by_row() -> None:
+    mine, theirs = np.empty(3, dtype=object), np.empty(3, dtype=object)
+    mine[:] = [np.ones(2), np.ones(5), np.ones(1)]
+    theirs[:] = [np.ones(2), np.ones(5), np.ones(1) * 2]
+    errors = row_errors(mine, theirs, tau([[1.0]] * 3))
+    assert errors.absolute.tolist() == [0.0, 0.0, 1.0]
+
+
+def test_the_column_of_the_worst_error_is_named() -> None:
+    mine = np.ones((2, 3, 4))
+    theirs = mine.copy()
+    theirs[1, 2, 3] += 1e-3
+    theirs[1, 0, 1] += 1e-2
+    assert row_errors(mine, theirs, tau(mine, width=4)).column.tolist() == [0, 1]
+
+
+def test_logarithms_see_a_rare_class_that_differences_do_not() -> None:
+    mine = np.tile([1 - 1e-4, 1e-4], (50, 1))
+    theirs = np.tile([1 - 1.05e-4, 1.05e-4], (50, 1))
+    found = tau(mine, role=OutputRole.PROBABILITIES, width=2)
+    assert row_errors(mine, theirs, found).ratio.max() < 1
+    assert log_errors(mine, theirs, found).ratio.max() > 1
+
+
+@pytest.mark.parametrize("small", [0.0, 1e-300, 1e-12])
+def test_logarithms_forgive_what_rounding_cannot_hold(small: float) -> None:
+    mine = np.tile([1 - small, small], (50, 1))
+    found = tau(mine, role=OutputRole.PROBABILITIES, width=2)
+    assert log_errors(mine, mine.astype(np.float32), found).ratio.max() <= 1
