@@ -41,3 +41,12 @@ def test_every_reason_of_the_worker_is_explained() -> None:
     }
     assert raised
     assert raised <= set(sections("reasons.md"))
+
+
+def test_every_translated_class_is_listed() -> None:
+    from paritygate.worker.sources._sklearn import fallback, outputs, writer
+
+    assert outputs.TRANSLATION_MODULES
+    text = (REFERENCE / "sklearn.md").read_text()
+    known = {*writer.TRANSFORMERS, *writer.CLASSIFIERS, *writer.REGRESSORS, *fallback.KNOWN_WRONG}
+    assert {name for name in known if f"`{name}`" not in text} == set()

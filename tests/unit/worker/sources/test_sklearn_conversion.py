@@ -543,6 +543,12 @@ REFUSED = {
     "outliers, which skl2onnx gets wrong": (
         lambda: ensemble.IsolationForest(n_estimators=5, random_state=0), "IsolationForest", "single precision",
     ),
+    "an operator that onnxruntime does not have": (
+        gaussian_process.GaussianProcessClassifier, "GaussianProcessClassifier", "operator",
+    ),
+    "neighbours within a radius": (
+        lambda: neighbors.RadiusNeighborsClassifier(2.0), "RadiusNeighborsClassifier", "without neighbours",
+    ),
     "no converter at all": (
         lambda: pipeline.Pipeline([("chart", manifold.Isomap(n_components=2)), ("model", LR())]),
         "step chart", "Isomap",

@@ -89,11 +89,9 @@ def neighbours_regressor(w: Writer, model: Any, table: Table) -> str:
     return w.op("Div", w.total("ReduceSum", values, 1, keepdims=False), w.total("ReduceSum", weights))
 
 
-@regressor("KMeans", "MiniBatchKMeans", "BisectingKMeans")
+@regressor("KMeans", "MiniBatchKMeans")
 def nearest_centre(w: Writer, model: Any, table: Table) -> str:
     """Position of the nearest centre."""
-    if type(model).__name__ == "BisectingKMeans":
-        raise w.unsupported("it descends a tree of centres, which is not the nearest centre", model)
     centres = np.asarray(model.cluster_centers_, dtype=np.float64)
     product = w.op("MatMul", w.dense(table), np.ascontiguousarray(centres.T))
     distance = w.op("Add", w.op("Mul", product, -2.0), (centres**2).sum(axis=1).reshape(1, -1))
@@ -115,11 +113,9 @@ def nearest_centroid(w: Writer, model: Any, table: Table) -> Classes:
     return Classes(w.op("ArgMin", squared_distances(w, w.dense(table), model.centroids_), axis=1, keepdims=0))
 
 
-@regressor("GaussianMixture", "BayesianGaussianMixture")
+@regressor("GaussianMixture")
 def mixture_component(w: Writer, model: Any, table: Table) -> str:
     """Position of the component with the highest weighted density."""
-    if type(model).__name__ != "GaussianMixture":
-        raise w.unsupported("only plain Gaussian mixtures are known", model)
     features, parts = w.dense(table), []
     count, width = model.means_.shape
     for index, mean in enumerate(model.means_):
