@@ -102,6 +102,9 @@ def _validate(spec: ModelMigrationSpec, inputs: Inputs) -> dict[str, object]:
     validation = spec.validation.to_dict()
     dataset = {key: value for key, value in spec.validation.dataset.to_dict().items() if key not in ("uri", "digest")}
     return {
+        # The report names all three, and a capture need not differ where they do.
+        "source": inputs.source,
+        "dataset": inputs.dataset,
         "runtime": inputs.runtime,
         "worker": inputs.converter,
         "spec": {"equivalence": spec.equivalence, "validation": {**validation, "dataset": dataset}},

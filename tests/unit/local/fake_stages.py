@@ -1,0 +1,121 @@
+"""Stands in for worker, agent and server: `fake_stages.py BEHAVIOUR.json ROLE …`. Imports no numpy, so it is quick."""
+
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from paritygate.api.digests import canonical_json, digest_of
+
+BEHAVIOUR = Path(sys.argv[1])
+
+
+def option(name):
+    return sys.argv[sys.argv.index(name) + 1]
+
+
+def misbehave(how, out):
+    match how:
+        case "hang":
+            time.sleep(600)
+        case "hang-with-child":
+            subprocess.Popen([sys.executable, "-c", "import time; time.sleep(601)", str(BEHAVIOUR)])
+            time.sleep(600)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "nothing":
+            sys.exit(0)
+        case "raise":
+            sys.exit("Traceback: boom")
+        case "Configuration" | "Infrastructure":
+            out.mkdir()
+            failure = {"kind": "StageFailure", "failure": how, "reason": "Broken", "message": "it broke"}
+            (out / "failure.json").write_text(json.dumps(failure))
+            sys.exit(3)
+        case "stop-parent":
+            os.kill(int(os.environ["PARITYGATE_TEST_PARENT"]), signal.SIGKILL)
+            time.sleep(600)
+
+
+def work(stage, verdict):
+    out = Path(option("--out"))
+    with BEHAVIOUR.with_suffix(".started").open("a") as stream:
+        stream.write(stage + "\n")
+    misbehave(verdict, out)
+    out.mkdir()
+    if stage != "validate":
+        given = Path(option("--request")).read_text() if stage in ("capture", "convert") else "{}"
+        known = [json.loads(given).get(key) for key in ("datasetDigest", "sourceDigest")]
+        known.append(Path(json.loads(given).get("capture", "")).name)
+        (out / f"{stage}.txt").write_text(f"{stage} {known}")
+        return
+    request = json.loads(Path(option("--request")).read_text())
+    measured = {"Passed": 0.5, "Failed": 2.0}[verdict or "Passed"]
+    result = verdict or "Passed"
+    subject = {name: digest_of(name) for name in ("policy",)} | {
+        "source": digest_of_bytes("m.pkl"), "dataset": digest_of_bytes("d.csv"),
+        "capture": request["captureDigest"], "candidate": request["candidateDigest"],
+        "runtime": request["runtimeDigest"],
+    }  # fmt: skip
+    line = {"name": "numeric", "result": result, "blocking": True, "measured": measured, "limit": 1.0, "rows": 1}
+    measurement = {"subject": "p", "statistic": "s", "rows": 1, "measured": measured, "limit": 1.0, "blocking": True}
+    check = {"name": "numeric", "result": result, "blocking": True, "message": "m", "measurements": [measurement]}
+    environment = {"python": "3", "platform": "Linux", "packages": {}}
+    report = {
+        "migration": "m", "candidate": "plain", "format": "SKLearn", "framework": "f", "equivalence": "Numeric",
+        "task": "Generic", "confidence": 0.95, "rows": 1, "verdict": result, "sentence": "s", "subject": subject,
+        "signature": {"inputs": [], "outputs": []}, "sourceEnvironment": environment,
+        "candidateEnvironment": environment, "checks": [check],
+    }  # fmt: skip
+    summary = {
+        "stage": request["stage"], "subject": subject, "report": digest_of(report), "candidate": "plain",
+        "equivalence": "Numeric", "verdict": result, "checks": [line],
+    }  # fmt: skip
+    (out / "report.json").write_bytes(canonical_json(report))
+    (out / "summary.json").write_bytes(canonical_json(summary))
+    (out / "report.html").write_text("<html>")
+
+
+def digest_of_bytes(name):
+    import hashlib
+
+    return "sha256:" + hashlib.sha256((BEHAVIOUR.parent / name).read_bytes()).hexdigest()
+
+
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def serve(how):
+    if "--identity" in sys.argv:
+        print("{}")
+        return
+    if how == "refuse":
+        sys.exit(3)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ready)
+    print(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}), flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if how == "die":
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+        signal.setitimer(signal.ITIMER_REAL, 0.6)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    behaviour = json.loads(BEHAVIOUR.read_text())
+    if sys.argv[2] == "server":
+        serve(behaviour.get("server"))
+    else:
+        name = sys.argv[3]
+        work(name, behaviour.get(name))
