@@ -17,7 +17,7 @@ from paritygate.agent import exchange
 from paritygate.agent.capture import capture as record
 from paritygate.api.artifacts import CandidateManifest, CaptureManifest
 from paritygate.api.report import Environment, ParityReport, Subject
-from paritygate.api.spec import Dataset, Datatype, Equivalence, Source, SourceFormat, Validation
+from paritygate.api.spec import Datatype, Equivalence, Source, SourceFormat, Validation
 from paritygate.server.identity import session_options
 from paritygate.worker.answers import ask_all, ask_in_batches, ask_probes
 from paritygate.worker.guards import guards

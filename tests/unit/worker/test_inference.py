@@ -93,7 +93,9 @@ def test_a_refusal_carries_the_servers_message() -> None:
     [
         pytest.param(refuse, "CandidateUnreachable", id="the server is gone"),
         pytest.param(lambda _: httpx.Response(503, json={"error": "stopping"}), "CandidateUnreachable", id="it stops"),
-        pytest.param(lambda _: httpx.Response(200, content=b"<html>"), "CandidateAnswerInvalid", id="it is another server"),
+        pytest.param(
+            lambda _: httpx.Response(200, content=b"<html>"), "CandidateAnswerInvalid", id="it is another server"
+        ),
     ],
 )
 def test_a_broken_server_is_an_infrastructure_error(answer: Any, reason: str) -> None:

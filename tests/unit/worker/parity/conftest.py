@@ -75,9 +75,7 @@ def classifier_evidence(
     dataset = validation.pop("dataset", Dataset(uri="holdout.npz", label="y" if labelled else None))
     truth = np.where(random.random(rows) < 0.9, label, (label + 1) % classes)
     return Evidence(
-        capture=capture_of(
-            outputs, inputs, rows, ("a", "b", "c", "d"), Task.CLASSIFICATION, **(capture or {})
-        ),
+        capture=capture_of(outputs, inputs, rows, ("a", "b", "c", "d"), Task.CLASSIFICATION, **(capture or {})),
         policy=Policy(equivalence, Validation(dataset=dataset, **validation)),
         inputs={"features": features},
         reference={"label": label, "probabilities": probabilities},

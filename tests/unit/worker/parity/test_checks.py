@@ -109,9 +109,7 @@ def tied(rows: int, ties: int) -> Any:
     ],
 )
 @pytest.mark.parametrize("equivalence", [Equivalence.NUMERIC, DECISION])
-def test_ties_are_bounded(
-    classifier: Any, ties: int, limit: str, expected: Verdict, equivalence: Equivalence
-) -> None:
+def test_ties_are_bounded(classifier: Any, ties: int, limit: str, expected: Verdict, equivalence: Equivalence) -> None:
     evidence = classifier(
         1000, probabilities=tied(1000, ties), equivalence=equivalence, decisions=Decisions(max_tie_rate=limit)
     )
@@ -184,7 +182,9 @@ def test_accuracy_is_non_inferior(classifier: Any, rows: int, drop: str, expecte
     assert check(with_flips(evidence, np.arange(rows)), CheckName.METRICS).result is expected
 
 
-@pytest.mark.parametrize("name", [m for m in MetricName if m not in (MetricName.RMSE, MetricName.MAE, MetricName.R2, MetricName.NDCG)])
+@pytest.mark.parametrize(
+    "name", [m for m in MetricName if m not in (MetricName.RMSE, MetricName.MAE, MetricName.R2, MetricName.NDCG)]
+)
 def test_metrics_of_classifiers_see_broken_rows(classifier: Any, name: MetricName) -> None:
     evidence = classifier(1500, labelled=True, equivalence=METRIC, metrics=(Metric(name=name, max_drop="0.03"),))
     assert check(evidence, CheckName.METRICS).result is Verdict.PASSED
@@ -334,7 +334,9 @@ def probed(classifier: Any, *, inside: bool, refused: str | None, answer: ProbeA
         pytest.param(True, None, None, Verdict.PASSED, id="both answer alike"),
         pytest.param(True, "ValueError", None, Verdict.FAILED, id="the candidate answers what the source refuses"),
         pytest.param(True, "ValueError", ProbeAnswer({}, "guarded"), Verdict.PASSED, id="both refuse"),
-        pytest.param(True, None, ProbeAnswer({}, "no"), Verdict.FAILED, id="the candidate refuses what the source answers"),
+        pytest.param(
+            True, None, ProbeAnswer({}, "no"), Verdict.FAILED, id="the candidate refuses what the source answers"
+        ),
         pytest.param(False, "ValueError", None, Verdict.PASSED, id="outside the domain nothing blocks"),
     ],
 )

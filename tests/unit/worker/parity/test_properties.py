@@ -12,9 +12,9 @@ from paritygate.api.artifacts import CaptureManifest
 from paritygate.api.report import Environment, OutputRole, OutputSignature, Signature, TensorSignature, Verdict
 from paritygate.api.spec import Dataset, Datatype, Equivalence, SourceFormat, Task, Validation
 from paritygate.core.verdict import verdict_of
+from paritygate.worker.parity.contract import contract
 from paritygate.worker.parity.evidence import Evidence, Policy
 from paritygate.worker.parity.judge import answers_alone
-from paritygate.worker.parity.contract import contract
 
 DIGEST = "sha256:" + "0" * 64
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -79,7 +79,9 @@ def changed(evidence: Evidence, position: int, change: Any) -> Evidence | None:
     column = evidence.candidate["out"]
     copy = np.empty(len(column), dtype=object)
     copy[:] = [np.array(row, dtype=np.float64) for row in column]
-    places = [(row, index) for row, cell in enumerate(copy) for index in np.ndindex(cell.shape) if np.isfinite(cell[index])]
+    places = [
+        (row, index) for row, cell in enumerate(copy) for index in np.ndindex(cell.shape) if np.isfinite(cell[index])
+    ]
     if not places:
         return None
     row, index = places[position % len(places)]
@@ -112,9 +114,7 @@ def test_one_number_off_by_twice_its_tolerance_fails(evidence: Evidence, positio
 
 
 @SETTINGS
-@given(
-    st.one_of(dense(), ragged()), st.integers(0, 10_000), st.sampled_from([np.nan, np.inf, -np.inf])
-)
+@given(st.one_of(dense(), ragged()), st.integers(0, 10_000), st.sampled_from([np.nan, np.inf, -np.inf]))
 def test_no_number_turns_into_none(evidence: Evidence, position: int, value: float) -> None:
     broken = changed(evidence, position, lambda _: value)
     if broken is not None:

@@ -88,7 +88,8 @@ def test_the_longest_summary_stays_within_its_limit(classifier: Any, circumstanc
         blocking=True, unjudged="u",
     )  # fmt: skip
     checks = tuple(
-        Check(name=name, result=Verdict.INCONCLUSIVE, blocking=True, message="m", measurements=(long,)) for name in CheckName
+        Check(name=name, result=Verdict.INCONCLUSIVE, blocking=True, message="m", measurements=(long,))
+        for name in CheckName
     )
     worst = report.model_copy(
         update={

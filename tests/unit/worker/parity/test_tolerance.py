@@ -13,7 +13,9 @@ from paritygate.api.spec import Datatype, Numeric, OutputTolerance
 from paritygate.worker.parity.tolerance import log_errors, row_errors, tolerance_of
 
 
-def output(datatype: Datatype = Datatype.FP32, role: OutputRole = OutputRole.PREDICTION, width: int = 1) -> OutputSignature:
+def output(
+    datatype: Datatype = Datatype.FP32, role: OutputRole = OutputRole.PREDICTION, width: int = 1
+) -> OutputSignature:
     return OutputSignature(name="out", datatype=datatype, shape=(-1, width), role=role)
 
 
