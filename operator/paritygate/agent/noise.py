@@ -8,17 +8,14 @@ import numpy as np
 from paritygate.agent.answering import answer
 from paritygate.agent.wire import is_ragged, take
 
-ROWS = 64
-"""Rows that are repeated: enough for batch effects, few enough for models that take a second per row."""
-
-SINGLE = 16
-"""Rows among these, about, that are asked one at a time."""
+SINGLE = 4
+"""One row in so many of the repeated ones is also asked alone."""
 
 # As torch.testing.assert_close: beyond it, the same call differed by more than the order of additions explains.
 _ROUNDING = {2: (1e-3, 1e-5), 4: (1.3e-6, 1e-5), 8: (1e-7, 1e-7)}
 
 
-def fixed_part(rows, count=ROWS):
+def fixed_part(rows, count):
     """Numbers of at most `count` rows, evenly spread over the dataset."""
     return np.unique(np.linspace(0, rows - 1, min(rows, count)).round().astype(np.int64))
 
@@ -26,12 +23,12 @@ def fixed_part(rows, count=ROWS):
 def measure(model, inputs):
     """Noise of each output over the fixed part: a list of `Noise` as dicts, and the rows repeated."""
     rows = len(next(iter(inputs.values())))
-    chosen = fixed_part(rows)
+    chosen = fixed_part(rows, model.repeated)
     part = OrderedDict((name, take(column, chosen)) for name, column in inputs.items())
     whole = answer(model, part)
     again = answer(model, part)
     repeats = [(whole, again)]
-    few = np.arange(0, len(chosen), max(1, len(chosen) // SINGLE))
+    few = np.arange(0, len(chosen), SINGLE)
     singles = answer(model, OrderedDict((name, take(column, few)) for name, column in part.items()), batch=1)
     repeats.append((OrderedDict((name, column[few]) for name, column in whole.items()), singles))
     with model.threads(1) as limited:

@@ -37,6 +37,8 @@ class Model(object):
     version = ""
     batch = 8192
     """Rows per call."""
+    repeated = 64
+    """Rows that are asked again to learn the noise; fewer where a row may take long."""
     cell_datatype = None
     """Datatype of floating inputs on the wire, such as 'FP32'; None = that of the dataset."""
     narrow_outputs = True

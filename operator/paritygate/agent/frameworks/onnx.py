@@ -77,6 +77,7 @@ class OnnxModel(Model):
 
     framework = "onnxruntime"
     batch = 256
+    repeated = 16
     narrow_outputs = False
 
     def __init__(self, native, request):

@@ -16,6 +16,7 @@ class TorchModel(Model):
 
     framework = "torch"
     batch = 64
+    repeated = 16
     narrow_outputs = False
 
     def __init__(self, native, request):
