@@ -25,6 +25,8 @@ _OLDEST_OF_TORCH_EXPORT: Final = 18
 """The exporter writes 18 or newer; older ones are made from it by downgrading, as far as that goes."""
 _INLINE_LIMIT: Final = 64 << 20
 """Bytes of weights above which they go to a file beside the graph, so that later stages need not copy them."""
+_SMALLEST_OUTSIDE: Final = 1024
+"""Bytes below which a tensor stays in the graph even so."""
 _TRACED_ROWS: Final = 3
 """Rows of the example: two would do, but torch specialises on 0 and 1, and 2 may be a size of the model."""
 
@@ -197,7 +199,7 @@ def _externalise(path: Path) -> None:
             str(path),
             save_as_external_data=True,
             location=f"{path.name}.data",
-            size_threshold=1024,
+            size_threshold=_SMALLEST_OUTSIDE,
         )
 
 

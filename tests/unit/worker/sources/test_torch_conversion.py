@@ -314,7 +314,7 @@ def test_assessment_of_a_folder_counts_without_loading(tmp_path):
 
 
 def test_safetensors_are_counted_and_checked_for_their_length(tmp_path):
-    from safetensors.torch import save_file  # noqa: PLC0415 - of the torch extra
+    from safetensors.torch import save_file
 
     folder, module = folder_of(tmp_path, MLP)
     (folder / "weights.pt").unlink()
@@ -373,3 +373,23 @@ def test_an_exported_program_is_no_torchscript(tmp_path):
     path = exported(tmp_path, module, dynamic=True)
     with pytest.raises(ConfigurationError, match=r"source\.format"):
         torchscript.assess(path, Source(format=SourceFormat.TORCHSCRIPT, uri="model.pt"))
+
+
+@pytest.mark.parametrize("code", [MLP, BRANCHING], ids=["torch.export", "compiled TorchScript"])
+def test_large_weights_lie_beside_the_graph(tmp_path, converted_model, wire, monkeypatch, code):
+    from paritygate.worker.sources import _torch_export
+
+    monkeypatch.setattr(_torch_export, "_INLINE_LIMIT", 16)
+    monkeypatch.setattr(_torch_export, "_SMALLEST_OUTSIDE", 0)
+    folder, module = folder_of(tmp_path, code)
+    rows = random(8, 5)
+    candidate = converted_model(
+        "PyTorch",
+        folder,
+        [wire.tensor("features", "FP32", (-1, 5))],
+        scores(wire, 3),
+        sample={"features": rows},
+        loader="net:build",
+    )
+    assert sorted(path.name for path in candidate.path.parent.iterdir()) == ["model.onnx", "model.onnx.data"]
+    np.testing.assert_allclose(candidate.answer({"features": rows})["output"], answers(module, rows), **TOLERANCE)
