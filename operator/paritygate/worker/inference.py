@@ -147,7 +147,7 @@ class InferenceClient:
         except httpx.TimeoutException as error:
             raise InfrastructureError(
                 "CandidateUnreachable",
-                f"the candidate's server did not answer within {_ANSWER_SECONDS:g} s; give it more processors or memory",
+                f"the candidate's server did not answer within {_ANSWER_SECONDS:g} s; give it more processors",
             ) from error
         except httpx.TransportError as error:
             raise InfrastructureError(

@@ -93,7 +93,7 @@ def gather(
 
 
 def policy_digest(equivalence: Equivalence, validation: Validation) -> str:
-    """Digest of the parts of the spec that judge. Where the dataset lies is none of them; its digest is in the subject."""
+    """Digest of the parts of the spec that judge: not of where the dataset lies, whose digest the subject holds."""
     stated = validation.to_dict()
     dataset = {key: value for key, value in validation.dataset.to_dict().items() if key not in ("uri", "digest")}
     return digest_of({"equivalence": equivalence.value, "validation": {**stated, "dataset": dataset}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,30 +40,39 @@ def _measured(evidence: Evidence, decision: Decision, *, blocking: bool) -> Iter
     flipped, tied = count_units(decision.units[decision.real]), count_units(decision.units[decision.ties])
     limit = float(policy.max_flip_rate)
     noun = evidence.unit_name if decision.sides is not None else "lists"
-    yield _rate(
-        evidence, decision.subject, "flip rate", flipped, total, limit, noun, blocking=blocking, unjudged=one_sided
-    ).model_copy(
+    flips = _Count("flip rate", flipped, total, limit, noun)
+    yield _rate(evidence, decision.subject, flips, blocking=blocking, unjudged=one_sided).model_copy(
         update={
             "worst": _worst(evidence, decision),
-            "message": _message(evidence, decision, flipped, total, limit, noun),
+            "message": _message(evidence, decision, flips),
         }
     )
-    yield _rate(
-        evidence, decision.subject, "tie rate", tied, total, float(policy.max_tie_rate), noun, blocking=blocking
-    ).model_copy(update={"smallest_damage": None})
+    ties = _Count("tie rate", tied, total, float(policy.max_tie_rate), noun)
+    yield _rate(evidence, decision.subject, ties, blocking=blocking).model_copy(update={"smallest_damage": None})
+
+
+@dataclass(frozen=True)
+class _Count:
+    """Events among items, and the rate that is allowed."""
+
+    statistic: str
+    events: int
+    total: int
+    limit: float
+    noun: str
 
 
 def _rate(
-    evidence: Evidence, subject: str, statistic: str, events: int, total: int, limit: float, noun: str, *,
-    blocking: bool, unjudged: str | None = None,
-) -> Measurement:  # fmt: skip
+    evidence: Evidence, subject: str, counted: _Count, *, blocking: bool, unjudged: str | None = None
+) -> Measurement:
+    events, total, limit = counted.events, counted.total, counted.limit
     alpha = evidence.policy.alpha
     bounds = clopper_pearson(events, total, alpha)
     open_question = total and bounds.lower <= limit < bounds.upper
     most = most_events(total, limit, alpha)
     return Measurement(
         subject=subject,
-        statistic=statistic,
+        statistic=counted.statistic,
         rows=total,
         measured=bounds.measured if total else None,
         lower=bounds.lower,
@@ -71,7 +81,7 @@ def _rate(
         blocking=blocking,
         unjudged=unjudged if blocking else None,
         rows_needed=rows_for_rate(bounds.measured, limit, alpha) if open_question else None,
-        smallest_damage=f"{most + 1:,} flipped {noun} in {total:,}" if 0 <= most < total else None,
+        smallest_damage=f"{most + 1:,} flipped {counted.noun} in {total:,}" if 0 <= most < total else None,
     )
 
 
@@ -102,7 +112,8 @@ def _worst(evidence: Evidence, decision: Decision) -> tuple[object, ...]:
     return tuple(row.model_copy(update={"error": None}) for row in rows)
 
 
-def _message(evidence: Evidence, decision: Decision, flipped: int, total: int, limit: float, noun: str) -> str:
+def _message(evidence: Evidence, decision: Decision, counted: _Count) -> str:
+    flipped, total, limit, noun = counted.events, counted.total, counted.limit, counted.noun
     bounds = clopper_pearson(flipped, total, evidence.policy.alpha)
     confidence = f"{100 * evidence.policy.confidence:g}% confidence"
     if bounds.lower > limit:

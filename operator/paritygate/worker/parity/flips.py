@@ -70,7 +70,7 @@ def decisions_of(evidence: Evidence) -> tuple[Decision, ...]:
     return cached
 
 
-def _decisions(evidence: Evidence) -> Iterator[Decision]:
+def _decisions(evidence: Evidence) -> Iterator[Decision]:  # noqa: C901 - one branch per kind of decision
     policy = evidence.policy.validation.decisions
     labels = [pair for pair in evidence.pairs if pair.output.role is OutputRole.LABEL and not is_ragged(pair.reference)]
     scores = [pair for pair in evidence.pairs if _is_score(pair)]
@@ -242,7 +242,7 @@ def _top_of_lists(scores: Array, lists: Array, count: int, k: int) -> tuple[Arra
     return top, margin
 
 
-def _score_decision(
+def _score_decision(  # noqa: PLR0913, PLR0917 - what differs between decisions made on scores
     evidence: Evidence,
     pair: Pair,
     subject: str,

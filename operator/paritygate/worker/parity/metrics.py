@@ -48,7 +48,6 @@ def measured(
     """The drop of one metric with its bounds."""
     sums = by_unit(score.sums, evidence.units[score.rows])
     bounds = _bounds(evidence, score, sums)
-    source, candidate = (float(value) for value in score.values(score.sums.sum(axis=0)))
     open_question = limit is not None and bounds.lower <= limit < bounds.upper
     unjudged = _too_few(score, len(sums))
     return Measurement(
@@ -67,7 +66,7 @@ def measured(
             else None
         ),
         smallest_damage=_damage(score, bounds, limit),
-        message=_message(evidence, score, source, candidate, bounds, limit, subject),
+        message=_message(evidence, score, bounds, limit, subject),
     )
 
 
@@ -113,10 +112,8 @@ def _damage(score: Score, bounds: Bounds, limit: float | None) -> str | None:
     return f"a drop in {score.name.value} of {number(max(limit - (bounds.upper - bounds.measured), 0.0))}"
 
 
-def _message(
-    evidence: Evidence, score: Score, source: float, candidate: float, bounds: Bounds, limit: float | None,
-    subject: str | None,
-) -> str:  # fmt: skip
+def _message(evidence: Evidence, score: Score, bounds: Bounds, limit: float | None, subject: str | None) -> str:
+    source, candidate = (float(value) for value in score.values(score.sums.sum(axis=0)))
     name = score.name.value if subject is None else f"{subject}: {score.name.value}"
     text = f"{name}: {number(source)} for the source, {number(candidate)} for the candidate; worse by at most "
     text += f"{number(bounds.upper)} with {100 * evidence.policy.confidence:g}% confidence"

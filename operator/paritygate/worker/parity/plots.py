@@ -23,7 +23,7 @@ _EDGES: Final = np.logspace(-6, 6, 49)
 def plots(evidence: Evidence) -> Plots:
     """Histograms of the numeric outputs and scatters of the decisions made on scores, a few of each."""
     histograms = [_histogram(name, errors.ratio) for name, errors in list(evidence.errors.items())[:_MOST_PLOTS]]
-    scatters = [_scatter(evidence, decision) for decision in decisions_of(evidence)[:_MOST_PLOTS]]
+    scatters = [_scatter(decision) for decision in decisions_of(evidence)[:_MOST_PLOTS]]
     return Plots(errors=tuple(histograms), flips=tuple(s for s in scatters if s is not None))
 
 
@@ -40,7 +40,7 @@ def _histogram(name: str, ratio: Array) -> Histogram:
     )
 
 
-def _scatter(evidence: Evidence, decision: Decision) -> Scatter | None:
+def _scatter(decision: Decision) -> Scatter | None:
     pair = decision.scores
     if pair is None or decision.sides is None:
         return None

@@ -132,7 +132,10 @@ def _flips(evidence: Evidence) -> list[str]:
         rows = "no row gets" if not flipped else f"{flipped:,} of {evidence.rows:,} rows get"
         confidence = f"{100 * evidence.policy.confidence:g}% confidence"
         return [
-            f"{rows} another {decision.subject}, and with {confidence} fewer than {percent(bounds.upper)} of future rows would"
+            (
+                f"{rows} another {decision.subject}, and with {confidence} fewer than {percent(bounds.upper)} of "
+                "future rows would"
+            )
         ]
     return []
 
@@ -142,7 +145,11 @@ def _undecided(evidence: Evidence, check: Check) -> str:
     if check.result is Verdict.FAILED or decisive is None:
         return check.message
     needed = max(
-        (m.rows_needed for m in check.measurements if m.blocking and m.rows_needed and result_of_measurement(m) is Verdict.INCONCLUSIVE),
+        (
+            m.rows_needed
+            for m in check.measurements
+            if m.blocking and m.rows_needed and result_of_measurement(m) is Verdict.INCONCLUSIVE
+        ),
         default=None,
     )  # fmt: skip
     start = f"{evidence.unit_count:,} distinct {evidence.unit_name} cannot tell. {sentence(decisive)}"

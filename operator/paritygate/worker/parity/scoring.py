@@ -191,7 +191,7 @@ def _codes(values: Array, known: dict[str, int]) -> Array:
 
 def _missing(values: Array) -> Array:
     if values.dtype == object:
-        return text(values) == ""
+        return np.asarray(text(values) == "")
     return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
 
 

@@ -22,7 +22,10 @@ _MOST_CATEGORIES = 10
 def not_judged(evidence: Evidence, checks: tuple[Check, ...]) -> tuple[NotJudged, ...]:
     """Steps outside the artefact, loosened limits, small slices, rare categories, and checks that did not run."""
     return (
-        NotJudged(what="what happens before and after the model", why="only the artefact's own inputs and outputs are compared"),
+        NotJudged(
+            what="what happens before and after the model",
+            why="only the artefact's own inputs and outputs are compared",
+        ),
         *_loosened(evidence),
         *_labels(evidence),
         *_decisions(evidence, checks),
