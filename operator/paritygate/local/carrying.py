@@ -176,23 +176,14 @@ def _validate(attempt: Attempt) -> Path:
             runtime_digest=attempt.places.inputs.runtime,
             reproduce=f"paritygate validate {attempt.migration.metadata.name}",
         )
-        try:
-            folder = _work(attempt, "validate", request)
-        except (ConfigurationError, InfrastructureError) as error:
-            if server.process.poll() is not None:
-                raise server.death() from error
-            raise
-        # What was judged must be what is there: a server that ended may have answered less than it seems.
-        if server.process.poll() is not None:
-            raise server.death()
-        return folder
+        return _work(attempt, "validate", request, beside=server)
     finally:
         server.process.kill()
 
 
-def _work(attempt: Attempt, command: str, request: Model) -> Path:
+def _work(attempt: Attempt, command: str, request: Model, beside: CandidateServer | None = None) -> Path:
     arguments = [*attempt.commands.worker, command, "--request", str(_written(attempt, request))]
-    return _run(attempt, arguments, attempt.scratch / "out")
+    return _run(attempt, arguments, attempt.scratch / "out", beside)
 
 
 def _written(attempt: Attempt, request: Model) -> Path:
@@ -201,18 +192,20 @@ def _written(attempt: Attempt, request: Model) -> Path:
     return file
 
 
-def _run(attempt: Attempt, command: list[str], out: Path) -> Path:
-    """Runs a stage's process to its end; its output folder, or what its failure says."""
+def _run(attempt: Attempt, command: list[str], out: Path, beside: CandidateServer | None = None) -> Path:
+    """Runs a stage's process to its end; its output folder, or what its failure says. `beside` must outlive it."""
     progress = attempt.scratch / f"{out.name}.progress"
     process = Process([*command, "--out", str(out)], attempt.log, extra={"PARITYGATE_PROGRESS": str(progress)})
     told = 0
     try:
-        while process.poll() is None:
+        while process.poll() is None and (beside is None or beside.process.poll() is None):
             told = _tell(attempt, progress, told)
             process.pause(attempt.cancelled)
         _tell(attempt, progress, told)
     finally:
         process.kill()
+    if beside is not None and beside.process.poll() is not None:
+        raise beside.death()
     code = process.poll()
     if code == 0 and out.is_dir():
         return out

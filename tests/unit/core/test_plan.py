@@ -94,7 +94,9 @@ def test_pauses_double_and_are_bounded():
 
 
 def test_configuration_failures_stall_at_once(world):
-    planned = plan(world.observed(attempts=(failed(first(world), FailureClass.CONFIGURATION),), now=NOW + LONGEST_RETRY))
+    planned = plan(
+        world.observed(attempts=(failed(first(world), FailureClass.CONFIGURATION),), now=NOW + LONGEST_RETRY)
+    )
     assert planned.actions == ()
     assert condition(planned, "Stalled").reason == "Broken"
     assert condition(planned, "Ready").status == "False"

@@ -48,7 +48,11 @@ class Desk:
         self.work = WorkFolder(self.folder / "work", "m")
         with self.work.held():
             run = LocalRun(
-                migration, self.folder / "m.yaml", self.work, Options(commands=self.commands, **options), self.events.append
+                migration,
+                self.folder / "m.yaml",
+                self.work,
+                Options(commands=self.commands, **options),
+                self.events.append,
             )
             try:
                 return run.run()

@@ -153,7 +153,11 @@ def test_a_run_killed_in_any_stage_resumes_and_ends_the_same(desk, running, stag
         "with work.held(): LocalRun(migration, folder / 'm.yaml', work, Options(commands=commands), print).run()\n"
     )
     commands = desk.commands
-    given = {"folder": str(desk.folder), "spec": desk.spec, "commands": [commands.worker, commands.server, commands.agent]}
+    given = {
+        "folder": str(desk.folder),
+        "spec": desk.spec,
+        "commands": [commands.worker, commands.server, commands.agent],
+    }
     killed = subprocess.run([sys.executable, "-c", code, ".", json.dumps(given)], capture_output=True, check=False)
     assert killed.returncode == -9, killed.stderr
     for _ in range(100):

@@ -1,0 +1,54 @@
+"""Artefacts by content: whole or absent, and checked when read."""
+
+import errno
+
+import pytest
+
+from paritygate.api.artifacts import Receipt, StageName
+from paritygate.api.digests import digest_of, digest_of_bytes
+from paritygate.errors import ConfigurationError, InfrastructureError
+from paritygate.storage.digests import digest_of_path
+from paritygate.storage.store import Store, disk_full_explained
+from paritygate.storage.uris import resolve
+
+
+def folder(path, content="x"):
+    (path / "sub").mkdir(parents=True)
+    (path / "sub" / "a").write_text(content)
+    return path
+
+
+def test_a_folder_has_the_digest_of_its_listing(tmp_path):
+    listing = [["sub/a", digest_of_bytes(b"x")]]
+    assert digest_of_path(folder(tmp_path / "f")) == digest_of(listing)
+
+
+def test_a_symbolic_link_in_a_folder_is_refused(tmp_path):
+    (folder(tmp_path / "f") / "link").symlink_to("sub/a")
+    with pytest.raises(ConfigurationError, match="symbolic link"):
+        digest_of_path(tmp_path / "f")
+
+
+def test_a_receipt_counts_only_while_its_artefact_is_whole(tmp_path):
+    store = Store(tmp_path / "store")
+    output = store.put(folder(tmp_path / "f"))
+    receipt = Receipt(stage=StageName.ASSESS, digest=digest_of("d"), output=output)
+    store.record(receipt)
+    assert store.receipt(StageName.ASSESS, receipt.digest) == receipt
+    (store.path(output) / "sub" / "a").write_text("y")
+    assert store.receipt(StageName.ASSESS, receipt.digest) is None
+    assert store.put(folder(tmp_path / "f")) == output
+    assert store.receipt(StageName.ASSESS, receipt.digest) == receipt
+
+
+def test_a_full_disk_says_how_much_is_free(tmp_path):
+    with pytest.raises(InfrastructureError, match="bytes are free") as caught, disk_full_explained(tmp_path / "f", 10):
+        raise OSError(errno.ENOSPC, "full")
+    assert caught.value.reason == "DiskFull"
+
+
+def test_paths_are_relative_to_the_manifest_and_remote_schemes_are_refused(tmp_path):
+    assert resolve("m.pkl", tmp_path, "f") == tmp_path / "m.pkl"
+    assert resolve("file:///a%20b", tmp_path, "f").as_posix() == "/a b"
+    with pytest.raises(ConfigurationError, match="spec.source.uri is 's3://b/k'.*download it"):
+        resolve("s3://b/k", tmp_path, "spec.source.uri")
