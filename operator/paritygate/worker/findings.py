@@ -66,6 +66,14 @@ FUNCTION_TRANSFORMER = rule(
     why="A FunctionTransformer holds a Python function by name; converters know only some numpy functions.",
     action="Functions that are known are converted exactly, others are refused by name; move those to the client.",
 )
+HGB_CATEGORICAL = rule(
+    "HGB-CATEGORICAL",
+    Severity.WARNING,
+    why="Its categorical splits send sets of categories to one side. skl2onnx writes them as numeric thresholds, "
+    "without an error (sklearn-onnx issue 1051): answers are silently wrong.",
+    action="ParityGate's own conversion writes the splits as they are. An artefact exported with skl2onnx must be made "
+    "anew: remove target.candidate.",
+)
 FOREST_TIES = rule(
     "FOREST-TIES",
     Severity.INFO,

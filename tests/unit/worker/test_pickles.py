@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 import joblib
+import numpy as np
 import pytest
 import sklearn
 import skops.io
@@ -258,3 +259,12 @@ def test_the_stage_says_what_is_not_there(content: bytes | None, reason: str, tm
     with pytest.raises(ConfigurationError, match=r"source\.uri: model\.pkl") as caught:
         assess.run(request(tmp_path, tmp_path / "model.pkl"), tmp_path / "out")
     assert caught.value.reason == reason
+
+
+def test_a_boosters_own_transformers_are_not_the_users(tmp_path: Path) -> None:
+    rows = np.array([[0.0, 1.5], [1.0, 0.5], [2.0, 2.5], [0.0, 3.5]] * 10)
+    model = ensemble.HistGradientBoostingRegressor(max_iter=2, categorical_features=[0]).fit(rows, rows[:, 1])
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(model))
+    found = pickled.pickle_findings(read_pickle(path), installed={})
+    assert [finding.rule for finding in found] == ["HGB-CATEGORICAL"]

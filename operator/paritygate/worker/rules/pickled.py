@@ -22,6 +22,7 @@ _DANGEROUS_NAMES: Final = frozenset(
     for module in ("builtins", "__builtin__")
     for name in ("eval", "exec", "execfile", "compile", "open", "__import__", "input", "breakpoint", "globals")
 )
+_BOOSTERS: Final = ("HistGradientBoostingClassifier", "HistGradientBoostingRegressor")
 _FORESTS: Final = ("RandomForestClassifier", "ExtraTreesClassifier")
 _SCALERS: Final = ("StandardScaler", "RobustScaler", "MinMaxScaler")
 _VECTORIZERS: Final = ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer")
@@ -88,12 +89,23 @@ def version_differs(contents: Contents, installed: Mapping[str, str]) -> Finding
 
 def function_transformer(contents: Contents) -> Finding | None:
     """FunctionTransformers with a function."""
+    boosters = [symbol.attributes().get("_preprocessor") for symbol in contents.instances(*_BOOSTERS)]
+    own = {id(value) for booster in boosters for value in walk(booster)}  # scikit-learn's, not the user's
     named = []
     for symbol in contents.instances("FunctionTransformer"):
         function = symbol.attributes().get("func")
-        if function is not None:
+        if function is not None and id(symbol) not in own:
             named.append(getattr(function, "path", None) or _called(function))
     return findings.FUNCTION_TRANSFORMER.found(f"it applies {', '.join(named)}") if named else None
+
+
+def hgb_categorical(contents: Contents) -> Finding | None:
+    """Histogram gradient boosting with categorical features."""
+    found = [s for s in contents.instances(*_BOOSTERS) if s.attributes().get("is_categorical_") is not None]
+    if not found:
+        return None
+    names = " and ".join(dict.fromkeys(symbol.path.rpartition(".")[2] for symbol in found))
+    return findings.HGB_CATEGORICAL.found(f"{names} was fitted with categorical_features")
 
 
 def forest_ties(contents: Contents) -> Finding | None:
@@ -126,8 +138,8 @@ def unknown_categories(contents: Contents) -> Finding | None:
 
 
 RULES: Final[tuple[Callable[[Contents], Finding | None], ...]] = (
-    suspicious_import, custom_code, function_transformer, forest_ties, scaler_cancellation, text_tokenizer,
-    unknown_categories,
+    suspicious_import, custom_code, function_transformer, hgb_categorical, forest_ties, scaler_cancellation,
+    text_tokenizer, unknown_categories,
 )  # fmt: skip
 
 
