@@ -13,7 +13,6 @@ import numpy.typing as npt
 from paritygate.api.artifacts import Probe
 from paritygate.api.report import OutputSignature, Signature, TensorSignature
 from paritygate.api.spec import Datatype
-from paritygate.errors import InfrastructureError
 from paritygate.worker.inference import InferenceClient, RequestRefused
 from paritygate.worker.parity.columns import is_ragged
 from paritygate.worker.parity.evidence import BatchAnswers, ProbeAnswer
@@ -207,6 +206,3 @@ def _placed(parts: Sequence[tuple[Array, Array]], rows: int) -> Array:
 def _empty(tensor: TensorSignature) -> Array:
     shape = (0, *(1 if size < 0 else size for size in tensor.shape[1:]))
     return np.zeros(shape, dtype=object if tensor.datatype is Datatype.BYTES else np.float32)
-
-
-__all__ = ["Answers", "InfrastructureError", "ask_all", "ask_in_batches", "ask_probes", "fixed_part", "taken"]

@@ -15,7 +15,7 @@ from paritygate.agent.exchange import Category
 from paritygate.api.artifacts import CandidateManifest, CaptureManifest
 from paritygate.api.report import OutputRole, OutputSignature, TensorSignature
 from paritygate.api.spec import Equivalence, Validation
-from paritygate.worker.parity.columns import cells, flat, is_numeric, is_ragged, row_hashes, same_layout
+from paritygate.worker.parity.columns import cells, is_ragged, row_hashes, same_layout
 from paritygate.worker.parity.tolerance import RowErrors, Tolerance, row_errors, tolerance_of
 
 Array = npt.NDArray[Any]
@@ -205,19 +205,3 @@ def codes_of(column: Any) -> tuple[Array, list[object]]:
         values = flattened[:, 0] if flattened.shape[1] == 1 else row_hashes([flattened], len(values))
     codes, found = pd.factorize(values, use_na_sentinel=False)
     return np.asarray(codes), [value.item() if isinstance(value, np.generic) else value for value in found]
-
-
-__all__ = [
-    "Array",
-    "BatchAnswers",
-    "Evidence",
-    "Offer",
-    "Pair",
-    "Policy",
-    "ProbeAnswer",
-    "Table",
-    "codes_of",
-    "count_units",
-    "flat",
-    "is_numeric",
-]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from paritygate.api.base import decimal
 from paritygate.api.report import Check, CheckName, Measurement, NotJudged, OutputRole
-from paritygate.api.spec import Equivalence, MetricName, Slice
+from paritygate.api.spec import Equivalence, Slice
 from paritygate.worker.parity.columns import cells, is_ragged, row_hashes
 from paritygate.worker.parity.evidence import MIN_ROWS, Evidence, codes_of, count_units
 from paritygate.worker.parity.flips import decisions_of
@@ -262,6 +262,3 @@ def _message(found: list[Part], measurements: list[Measurement]) -> str:
     if not harmed:
         return f"No evidence of harm in {count(len(measurements), 'slices')} of {MIN_ROWS} or more rows."
     return f"{count(len(harmed), 'slices')} of {len(measurements):,} harmed. {harmed[0].message}"
-
-
-__all__ = ["MetricName", "Part", "parts", "slices", "too_small"]

@@ -7,7 +7,7 @@ from typing import Final
 
 from paritygate.api.base import Digest
 from paritygate.api.digests import canonical_json, digest_of
-from paritygate.api.report import Check, EvidenceSummary, ParityReport, SummaryLine, Verdict
+from paritygate.api.report import Check, EvidenceSummary, ParityReport, SummaryLine
 from paritygate.worker.parity.measure import decisive_of
 
 LIMIT: Final = 2048
@@ -59,6 +59,3 @@ def _bare(line: SummaryLine) -> SummaryLine:
 
 def _short(value: float | None) -> float | None:
     return value if value is None or not math.isfinite(value) else float(f"{value:.4g}")
-
-
-__all__ = ["LIMIT", "Verdict", "size", "summary_of"]

@@ -93,7 +93,8 @@ def test_the_longest_summary_stays_within_its_limit(classifier: Any, circumstanc
     )
     worst = report.model_copy(
         update={
-            "checks": checks, "candidate": "c" * 500, "verdict": Verdict.INCONCLUSIVE, "equivalence": Equivalence.DECISION
+            "checks": checks, "candidate": "c" * 500, "verdict": Verdict.INCONCLUSIVE,
+            "equivalence": Equivalence.DECISION,
         }
     )  # fmt: skip
     summary = summary_of(worst, DIGEST)
