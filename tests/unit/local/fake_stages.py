@@ -99,12 +99,12 @@ class Ready(http.server.BaseHTTPRequestHandler):
 
 def serve(how):
     if "--identity" in sys.argv:
-        print("{}")
+        print("{}")  # noqa: T201
         return
     if how == "refuse":
         sys.exit(3)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ready)
-    print(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}), flush=True)
+    print(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}), flush=True)  # noqa: T201
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if how == "die":
         signal.signal(signal.SIGALRM, lambda *_: os._exit(1))

@@ -29,7 +29,7 @@ def uv(tmp_path, body):
 )
 def test_what_uv_says_is_classified_and_shown(tmp_path, said, kind, reason):
     environments = uv(tmp_path, f"sys.exit({said!r})\n")
-    with pytest.raises(kind, match="left-pad==9|registry|disk|Python 3.11") as caught:
+    with pytest.raises(kind, match=r"left-pad==9|registry|disk|Python 3.11") as caught:
         environments.solve(ASKED, threading.Event())
     assert caught.value.reason == reason
     assert said in caught.value.message

@@ -50,5 +50,5 @@ def test_a_full_disk_says_how_much_is_free(tmp_path):
 def test_paths_are_relative_to_the_manifest_and_remote_schemes_are_refused(tmp_path):
     assert resolve("m.pkl", tmp_path, "f") == tmp_path / "m.pkl"
     assert resolve("file:///a%20b", tmp_path, "f").as_posix() == "/a b"
-    with pytest.raises(ConfigurationError, match="spec.source.uri is 's3://b/k'.*download it"):
+    with pytest.raises(ConfigurationError, match=r"spec.source.uri is 's3://b/k'.*download it"):
         resolve("s3://b/k", tmp_path, "spec.source.uri")
