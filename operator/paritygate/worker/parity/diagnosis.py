@@ -64,7 +64,7 @@ def _where(
 ) -> str:
     places = []
     if assessment is not None and assessment.estimators and check.name is not CheckName.INPUT_CONTRACT:
-        places.append(assessment.estimators[-1].rpartition(".")[2])
+        places.append(assessment.estimators[0].rpartition(".")[2])
     if decisive is not None:
         places.append(f"{decisive.subject}: {decisive.statistic}" if check.blocking else decisive.subject)
     if recognised is not None:
