@@ -100,7 +100,8 @@ def test_documents_of_nearly_the_right_form_are_answered_or_refused(mixed, docum
     st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()),
 )
 def test_every_right_request_is_answered_exactly_in_every_encoding(mixed, rows, binary) -> None:
-    ages = np.array([row[0] for row in rows], np.float32).reshape(-1, 1)
+    # JSON has one NaN, without sign and payload.
+    ages = np.array([np.nan if np.isnan(row[0]) else row[0] for row in rows], np.float32).reshape(-1, 1)
     counts = np.array([row[1] for row in rows], np.int64).reshape(-1, 1)
     cities = [row[2] for row in rows]
     raw = {
