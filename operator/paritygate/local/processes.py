@@ -64,6 +64,11 @@ class Process:
         finally:
             os.close(reading)
 
+    @property
+    def group(self) -> int:
+        """Process group of the command and all its children."""
+        return self._popen.pid
+
     def poll(self) -> int | None:
         """Exit status, negative for a signal; None = still running."""
         with self._lock:

@@ -1,0 +1,72 @@
+"""The fixtures that tests/conftest.py offers to every test."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from control_plane import binaries, plane
+from control_plane.client import Client
+from control_plane.identities import identity as made_identity
+from control_plane.plane import ControlPlane
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A Kubernetes control plane, shared by all tests and workers of the session: use names and namespaces of your own."""
+    given = os.environ.get("KUBECONFIG")
+    if given and plane.meant_for_tests(Path(given)):
+        with plane.existing(Path(given), tmp_path_factory.mktemp("cluster")) as found:
+            yield found
+        return
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
+    with _started(session) as started:
+        yield started
+
+
+@pytest.fixture
+def own_control_plane(tmp_path: Path) -> Iterator[ControlPlane]:
+    """A control plane of the test's own, whose components it may kill."""
+    with _started(tmp_path) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def _started(session: Path) -> Iterator[ControlPlane]:
+    try:
+        with plane.shared(session) as started:
+            yield started
+    except binaries.NoToolchain as missing:
+        pytest.skip(str(missing))
+    except binaries.NotBuilt as missing:
+        pytest.fail(str(missing), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def api(control_plane: ControlPlane) -> Iterator[Client]:
+    """A client that may do everything."""
+    with control_plane.client() as client:
+        yield client
+
+
+@pytest.fixture
+def namespace(api: Client) -> Iterator[str]:
+    """A fresh namespace that enforces the `restricted` Pod Security Standard. It is deleted, but not waited for."""
+    name = f"test-{secrets.token_hex(5)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    # Pods are refused until it is there.
+    api.until("ServiceAccount", "default", name, lambda _: True)
+    yield name
+    api.delete("Namespace", name)
+
+
+@pytest.fixture
+def identity(api: Client, namespace: str) -> Callable[..., str]:
+    """`identity(rules)` is the token of a new ServiceAccount that may do in the namespace what these RBAC rules say."""
+    return lambda *rules: made_identity(api, namespace, rules)

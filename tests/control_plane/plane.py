@@ -1,0 +1,223 @@
+"""A control plane as a test sees it: started once for all workers of a session, or one that is already there."""
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+from urllib.parse import urlsplit
+
+import yaml
+
+from control_plane import binaries
+from control_plane.client import Client
+from control_plane.daemon import NODE, kubeconfig
+from paritygate import clock
+
+_PREFIX: Final = "paritygate-control-plane-"
+_START_SECONDS: Final = 90.0
+_POLL_SECONDS: Final = 0.02
+
+
+class StartFailed(Exception):
+    """The control plane did not come up."""
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """Where a control plane is, and who may do everything on it."""
+
+    folder: Path
+    """Logs, certificates and state.json; of an existing cluster only what was taken from its kubeconfig."""
+    url: str
+    authority: Path
+    """The certificate of who signed the server's."""
+    token: str | None
+    """Of an administrator; None = `certificate` speaks for us."""
+    certificate: tuple[Path, Path] | None = None
+    """Client certificate and key."""
+    node: str | None = None
+    """The node whose pods a stand-in completes; None = an existing cluster with nodes of its own."""
+
+    def client(self, token: str | None = None) -> Client:
+        """A client of the administrator, or of whom `token` names."""
+        return Client(self.url, self.authority, token or self.token, None if token else self.certificate)
+
+    def kubeconfig(self, token: str | None = None) -> Path:
+        """A kubeconfig file of the administrator, or of whom `token` names."""
+        if token is None:
+            return self.folder / "admin.kubeconfig"
+        path = self.folder / f"{secrets.token_hex(8)}.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(kubeconfig(self.url, self.authority, token))
+        return path
+
+    @property
+    def processes(self) -> Mapping[str, int]:
+        """Process groups by component; empty for an existing cluster."""
+        state = self.folder / "state.json"
+        return json.loads(state.read_text())["processes"] if state.exists() else {}
+
+    def signal(self, component: str, number: signal.Signals) -> None:
+        """Stops, continues or kills a component. What was killed is started again at once, under the same address."""
+        os.killpg(self.processes[component], number)
+
+
+@contextlib.contextmanager
+def shared(session: Path) -> Iterator[ControlPlane]:
+    """The control plane of all who name the same folder `session`; the first starts it, the last ends it.
+
+    NoToolchain, NotBuilt: there is nothing to start. StartFailed: it did not come up.
+    """
+    binaries.commands()
+    folder = _memory() / f"{_PREFIX}{os.getuid()}-{secrets.token_hex(6)}"
+    with _exclusive(session / "control-plane.lock"):
+        known = session / "control-plane"
+        if known.exists():
+            folder = Path(known.read_text())
+        users = _joined(folder)
+        if users is None:
+            users = _started(folder)
+            known.write_text(str(folder))
+    with users:
+        yield _described(folder)
+
+
+@contextlib.contextmanager
+def existing(path: Path, folder: Path) -> Iterator[ControlPlane]:
+    """The cluster of a kubeconfig file's current context; what belongs to it is kept in `folder`."""
+    config = yaml.safe_load(path.read_text())
+    context = _named(config, "context", config["current-context"])
+    cluster, user = _named(config, "cluster", context["cluster"]), _named(config, "user", context["user"])
+    if not ("token" in user or "client-certificate" in user or "client-certificate-data" in user):
+        raise StartFailed(f"{path}: user {context['user']!r} has neither a token nor a client certificate")
+    authority = _file(cluster, "certificate-authority", path, folder)
+    certificate = _file(user, "client-certificate", path, folder), _file(user, "client-key", path, folder)
+    shutil.copy(path, folder / "admin.kubeconfig")
+    if authority is None:
+        raise StartFailed(f"{path}: cluster {context['cluster']!r} names no certificate-authority")
+    plane = ControlPlane(
+        folder,
+        cluster["server"],
+        authority,
+        user.get("token"),
+        (certificate[0], certificate[1]) if certificate[0] and certificate[1] else None,
+    )
+    with plane.client() as client:
+        nodes = [node["metadata"]["name"] for node in client.list("Node")]
+    yield plane if nodes != [NODE] else ControlPlane(**{**plane.__dict__, "node": NODE})
+
+
+def meant_for_tests(path: Path) -> bool:
+    """Whether tests may use the cluster of this kubeconfig file: it is on this machine, or somebody says so.
+
+    They create definitions and cluster roles, which nobody wants in the cluster that happens to be selected.
+    """
+    if os.environ.get("USE_EXISTING_CLUSTER") == "true":
+        return True
+    config = yaml.safe_load(path.read_text()) or {}
+    context = _named(config, "context", config["current-context"])
+    return urlsplit(_named(config, "cluster", context["cluster"])["server"]).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def _named(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
+    return next(item[kind] for item in config[f"{kind}s"] if item["name"] == name)
+
+
+def _file(section: Mapping[str, str], key: str, beside: Path, folder: Path) -> Path | None:
+    if key in section:
+        return beside.parent / section[key]
+    if f"{key}-data" not in section:
+        return None
+    path = folder / key
+    path.touch(mode=0o600)
+    path.write_bytes(base64.b64decode(section[f"{key}-data"]))
+    return path
+
+
+def _memory() -> Path:
+    """Where files live in memory, if there is such a place: etcd writes a lot, and nothing needs to last."""
+    shm = Path("/dev/shm")  # noqa: S108 - names are random, modes are ours
+    return shm if os.access(shm, os.W_OK) else Path(tempfile.gettempdir())
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _joined(folder: Path) -> TextIO | None:
+    """The lock of one more user; None = there is no such control plane, or it is just ending."""
+    with contextlib.suppress(OSError):
+        users = (folder / "users").open()
+        try:
+            fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            # Between its opening and our lock the last user may have gone.
+            if (folder / "state.json").exists():
+                return users
+        except OSError:
+            pass
+        users.close()
+    return None
+
+
+def _started(folder: Path) -> TextIO:
+    _sweep()
+    unnamed = folder.with_name(f".{folder.name}")
+    unnamed.mkdir(mode=0o700)
+    (unnamed / "daemon").touch()
+    users = (unnamed / "users").open("w")
+    fcntl.flock(users, fcntl.LOCK_SH)
+    unnamed.rename(folder)
+    with (folder / "daemon.log").open("wb") as log:
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "control_plane.daemon", str(folder)],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    # Reaps it whenever it ends, so that no zombie stays behind and nobody has to wait for it.
+    threading.Thread(target=daemon.wait, daemon=True).start()
+    ends = clock.monotonic() + _START_SECONDS
+    while not (folder / "state.json").exists():
+        if (folder / "failure").exists():
+            why = (folder / "failure").read_text()
+        elif daemon.poll() is not None:
+            why = f"its daemon ended with {daemon.returncode}"
+        elif clock.monotonic() > ends:
+            why = f"not within {_START_SECONDS:.0f} seconds; its logs are in {folder}"
+        else:
+            threading.Event().wait(_POLL_SECONDS)
+            continue
+        users.close()
+        raise StartFailed(f"The control plane for tests did not start: {why}")
+    return users
+
+
+def _sweep() -> None:
+    """Removes what daemons that were killed could not: the kernel has freed their locks, and their processes ended."""
+    for folder in _memory().glob(f"{_PREFIX}{os.getuid()}-*"):
+        with contextlib.suppress(OSError), (folder / "users").open() as users, (folder / "daemon").open() as daemon:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(daemon, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _described(folder: Path) -> ControlPlane:
+    state = json.loads((folder / "state.json").read_text())
+    return ControlPlane(folder, state["url"], folder / "ca.crt", state["token"], node=state["node"])
