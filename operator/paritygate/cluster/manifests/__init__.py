@@ -1,0 +1,1 @@
+"""Pure renderers: from domain terms to Kubernetes objects as plain data."""
