@@ -3,9 +3,18 @@
     ParityGateError
     ├── InvalidManifest     the manifest cannot be read or contradicts itself   exit status 64
     ├── UsageError          the command line is wrong                           exit status 64
-    └── StageError          a stage cannot finish                               exit status 3
-        ├── ConfigurationError    the manifest, the model or the dataset must change; not retried
-        └── InfrastructureError   the surroundings failed; retried
+    ├── InvalidSettings     the operator's configuration contradicts itself     exit status 64
+    ├── StageError          a stage cannot finish                               exit status 3
+    │   ├── ConfigurationError    the manifest, the model or the dataset must change; not retried
+    │   └── InfrastructureError   the surroundings failed; retried
+    └── ClusterError        the API server did not do what it was asked; each says what that means for the next try
+        ├── Conflict              409: there is a newer version, or the name is taken
+        ├── Missing               404: there is no such object
+        ├── Gone                  410: the version asked for is too old; list anew
+        ├── Refused               400, 413, 415, 422: the object is not acceptable, and will not be by itself
+        ├── Forbidden             401, 403: rights are missing
+        ├── Throttled             429: too many requests; `retry_after` seconds
+        └── Unavailable           5xx, timeouts, broken connections: the request may have been carried out or not
 
 Each message says what happened, where (file, field, column) and what to do. `reason` is a PascalCase word that
 docs/reference/reasons.md explains.
@@ -45,3 +54,48 @@ class ConfigurationError(StageError):
 
 class InfrastructureError(StageError):
     """The surroundings failed: a full disk, exhausted memory, a process that was killed. Worth another try."""
+
+
+class InvalidSettings(ParityGateError):
+    """The operator's configuration contradicts itself. `problems`: one line each, with the field."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class ClusterError(ParityGateError):
+    """The API server did not do what it was asked. `retry_after`: seconds for which it wants to be left alone."""
+
+    def __init__(self, message: str, *, status: int = 0, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class Conflict(ClusterError):
+    """409: there is a newer version of the object, or its name is taken."""
+
+
+class Missing(ClusterError):
+    """404: there is no such object."""
+
+
+class Gone(ClusterError):
+    """410: the version or the page asked for is too old; list anew."""
+
+
+class Refused(ClusterError):
+    """The object is not acceptable (400, 413, 415, 422), and will not be without a change."""
+
+
+class Forbidden(ClusterError):
+    """401 or 403: rights are missing, or admission says no."""
+
+
+class Throttled(ClusterError):
+    """429: too many requests."""
+
+
+class Unavailable(ClusterError):
+    """5xx, a timeout or a broken connection. Whether a write was carried out is not known."""
