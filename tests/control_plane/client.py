@@ -3,6 +3,8 @@
 It is not the operator's: what tests say about the operator must not rest on the operator's own client.
 """
 
+from __future__ import annotations
+
 import json
 import ssl
 import threading
@@ -34,9 +36,10 @@ _CLUSTER_PLURALS: Final = {
     "rbac.authorization.k8s.io/v1": "clusterroles clusterrolebindings",
 }
 _SINGULARS: Final = {"networkpolicies": "networkpolicy", "leases": "lease"}
+_JSON: Final = "application/json"
 MERGE: Final = "application/merge-patch+json"
 STRATEGIC: Final = "application/strategic-merge-patch+json"
-JSON: Final = "application/json-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
 APPLY: Final = "application/apply-patch+yaml"
 
 
@@ -81,10 +84,12 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def request(self, method: str, path: str, body: Any = None, *, content: str = "application/json", **parameters: str) -> Any:
+    def request(
+        self, method: str, path: str, body: Any = None, *, content: str = _JSON, accept: str = _JSON, **parameters: str
+    ) -> Any:
         """One request; the answer's JSON. Further arguments become the query."""
         sent = None if body is None else json.dumps(body).encode()
-        headers = {} if body is None else {"Content-Type": content}
+        headers = {"Accept": accept} | ({} if body is None else {"Content-Type": content})
         answer = self._http.request(method, path, content=sent, headers=headers, params=parameters)
         if answer.is_error:
             told = answer.json() if "json" in answer.headers.get("content-type", "") else {}
@@ -141,11 +146,35 @@ class Client:
             assert clock.monotonic() < ends, f"{kind} {name} after {seconds} s: {json.dumps(found, indent=1)}"
             threading.Event().wait(0.02)
 
+    def until_listed(
+        self, kind: str, namespace: str | None, holds: Callable[[Object], object], count: int = 1, seconds: float = 30
+    ) -> list[Object]:
+        """All objects, as soon as there are so many and something holds of each. AssertionError: it does not come to that."""
+        ends = clock.monotonic() + seconds
+        while True:
+            found = self.list(kind, namespace)
+            if len(found) == count and all(map(holds, found)):
+                return found
+            assert clock.monotonic() < ends, f"{kind}s after {seconds} s: {json.dumps(found, indent=1)}"
+            threading.Event().wait(0.02)
+
     def until_gone(self, kind: str, name: str, namespace: str | None, seconds: float = 30) -> None:
         """Returns as soon as there is no such object."""
         ends = clock.monotonic() + seconds
         while (found := self.find(kind, name, namespace)) is not None:
             assert clock.monotonic() < ends, f"{kind} {name} after {seconds} s: {json.dumps(found, indent=1)}"
+            threading.Event().wait(0.02)
+
+
+    def until_served(self, kind: str, seconds: float = 30) -> None:
+        """Returns as soon as the server serves a kind: it says so a moment before it does."""
+        ends = clock.monotonic() + seconds
+        while True:
+            try:
+                self.list(kind)
+                return
+            except Refused:
+                assert clock.monotonic() < ends, f"{kind} is not served after {seconds} s"
             threading.Event().wait(0.02)
 
 

@@ -18,6 +18,7 @@ from control_plane.client import STRATEGIC, path_of
 from control_plane.plane import ControlPlane
 from control_plane.podstatus import PodStatus
 from control_plane.scripts import Director, Outcome, Script
+from paritygate import clock
 
 _GONE: Final = frozenset({404, 409})
 """The pod does not exist any more, or another has its name."""
@@ -71,6 +72,13 @@ class Kubelet:
 
         asyncio.run_coroutine_threadsafe(change(), self._loop).result(30)
 
+    def until_seen(self, count: int, seconds: float = 30) -> None:
+        """Returns as soon as so many pods were bound to the node. AssertionError: they were not."""
+        ends = clock.monotonic() + seconds
+        while len(self.seen) < count:
+            assert clock.monotonic() < ends, f"{len(self.seen)} pods of {count} after {seconds} s: {self.seen}"
+            threading.Event().wait(_POLL_SECONDS)
+
     def _serve(self) -> None:
         self._main = self._loop.create_task(self._live())
         try:
@@ -81,10 +89,8 @@ class Kubelet:
             self._failures.append(error)
         finally:
             self._watching.set()
-            rest = asyncio.all_tasks(self._loop)
-            for task in rest:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+            # Connections that were cut are closed in the loop's next rounds.
+            self._loop.run_until_complete(asyncio.sleep(_POLL_SECONDS))
 
     async def _live(self) -> None:
         context = ssl.create_default_context(cafile=str(self._plane.authority))
@@ -95,12 +101,21 @@ class Kubelet:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         async with aiohttp.ClientSession(self._plane.url, connector=connector, headers=headers, timeout=timeout) as http:
             self._http = http
-            while True:
-                try:
-                    await self._watch()
-                except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, _Outdated):
-                    # A test may stop the API server; pods are listed anew.
-                    await asyncio.sleep(_POLL_SECONDS)
+            try:
+                await self._follow()
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                if self._tasks:
+                    await asyncio.wait(self._tasks)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._watch()
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, _Outdated):
+                # A test may stop the API server; pods are listed anew.
+                await asyncio.sleep(_POLL_SECONDS)
 
     async def _watch(self) -> None:
         parameters = {"fieldSelector": f"spec.nodeName={self._plane.node}"}
