@@ -14,7 +14,7 @@ def migrations(api: Client) -> Client:
     name = definition["metadata"]["name"]
 
     def served(found: dict) -> bool:
-        told = {c["type"]: c["status"] for c in found.get("status", {}).get("conditions", ())}
+        told = {c["type"]: c["status"] for c in found.get("status", {}).get("conditions") or ()}
         return told.get("Established") == "True" and told.get("NamesAccepted") == "True"
 
     found = api.until("CustomResourceDefinition", name, None, served)

@@ -114,7 +114,8 @@ def _resource() -> dict[str, Any]:
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
-            "metadata": {"type": "object"},
+            # A rule may point only at what the schema names.
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             "spec": structural(ModelMigrationSpec),
             "status": status,
         },
