@@ -13,7 +13,20 @@ from pydantic_core import ErrorDetails
 from paritygate.api.base import DecimalString, Digest, DurationString, MigrationName, ProbabilityString
 from paritygate.api.located import did_you_mean
 from paritygate.api.rules import Place
-from paritygate.api.spec import Callable_, Confidence, Method, PythonVersion, Requirement, RunID
+from paritygate.api.spec import (
+    ENVIRONMENT_VARIABLE,
+    OBJECT_STORE,
+    Callable_,
+    Confidence,
+    ImageName,
+    Method,
+    ObjectName,
+    PythonVersion,
+    Quantity,
+    Requirement,
+    RunID,
+    ServiceName,
+)
 
 _LONGEST: Final = 60
 _MAX_NAME: Final = 40
@@ -35,6 +48,12 @@ WANTED: Final[Mapping[str, str]] = {
     _pattern(PythonVersion): "a Python version in quotes, e.g. '3.11'",
     _pattern(Requirement): "a package with its version, e.g. 'scikit-learn==1.2.2'",
     _pattern(Confidence): "a decimal from 0.5 to below 1 in quotes, e.g. '0.95'",
+    _pattern(ObjectName): "the name of an object in the cluster: lower-case letters, digits, hyphens and dots",
+    _pattern(ServiceName): "lower-case letters, digits and hyphens, beginning with a letter",
+    _pattern(ImageName): "an image without spaces, e.g. registry.example/model:1.2",
+    _pattern(Quantity): "a quantity, e.g. 500m or 2Gi",
+    ENVIRONMENT_VARIABLE: "the name of an environment variable, e.g. LANG",
+    OBJECT_STORE: "a bucket with a prefix, e.g. s3://bucket/prefix",
     _pattern(RunID): "letters, digits, dots, underscores and hyphens",
 }
 """Pattern → what it asks for."""
@@ -63,6 +82,9 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "decisions": "decisions: {maxFlipRate: '0.01'}",
     "thresholds": "thresholds: ['0.5']",
     "jobs": "jobs: {deadline: 1h}",
+    "image": "image: {name: 'registry.example/model:1.2', command: [python3]}",
+    "storage": "storage: {claimName: models}",
+    "serving": "serving: {replicas: 2}",
 }
 """Field → how it may look."""
 

@@ -148,6 +148,42 @@ DATASET: Final = (
     _distinct("slices", "column", "column"),
 )
 
+SOURCE_ENVIRONMENT: Final = (
+    Rule(
+        message="environment is one of image and virtualenv; state exactly one of the two",
+        cel="has(self.image) != has(self.virtualenv)",
+        broken=lambda s: _either(breaks=("image" in s) == ("virtualenv" in s), at=()),
+    ),
+)
+
+STORAGE: Final = (
+    Rule(
+        message="storage is one of object, claimName and claimTemplate; state exactly one of the three",
+        cel="(has(self.object) ? 1 : 0) + (has(self.claimName) ? 1 : 0) + (has(self.claimTemplate) ? 1 : 0) == 1",
+        broken=lambda s: _either(
+            breaks=sum(field in s for field in ("object", "claimName", "claimTemplate")) != 1, at=()
+        ),
+    ),
+)
+
+AUTOSCALING: Final = (
+    Rule(
+        message="minReplicas must be at most maxReplicas; lower minReplicas, or raise maxReplicas",
+        cel="self.minReplicas <= self.maxReplicas",
+        broken=lambda s: _either(breaks=s.get("minReplicas", 2) > s["maxReplicas"], at=("minReplicas",)),
+        related=(("maxReplicas",),),
+    ),
+)
+
+SERVING: Final = (
+    Rule(
+        message="autoscaling excludes replicas: an autoscaler owns the number; remove one of the two",
+        cel="!has(self.autoscaling) || !has(self.replicas)",
+        broken=lambda s: _either(breaks="autoscaling" in s and "replicas" in s, at=("replicas",)),
+        related=(("autoscaling",),),
+    ),
+)
+
 NUMERIC: Final = (_distinct("outputs", "name", "output"),)
 
 OUTPUT_TOLERANCE: Final = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -29,6 +29,23 @@ RunID = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._-]+
 Callable_ = Annotated[
     str, StringConstraints(strict=True, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$", max_length=256)
 ]
+ObjectName = Annotated[
+    str, StringConstraints(strict=True, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)
+]
+ServiceName = Annotated[
+    str, StringConstraints(strict=True, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
+]
+ImageName = Annotated[str, StringConstraints(strict=True, pattern=r"^[^\s]+$", min_length=1, max_length=512)]
+Argument = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1024)]
+LabelValue = Annotated[str, StringConstraints(strict=True, max_length=63)]
+Quantity = Annotated[
+    str,
+    StringConstraints(
+        strict=True, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$", min_length=1, max_length=32
+    ),
+]
+ENVIRONMENT_VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_.-]*$"
+OBJECT_STORE: Final = r"^(s3|gs|az)://[^/]+(/.*)?$"
 ANY_SIZE: Final = -1
 """A dimension that may have any size."""
 
@@ -131,10 +148,34 @@ class VirtualEnvironment(Model):
     """Python version of the environment; None = the version that runs ParityGate."""
 
 
+class EnvironmentVariable(Model):
+    """A variable of a container's environment. Secrets have no place here: untrusted code reads it."""
+
+    name: Annotated[str, StringConstraints(strict=True, pattern=ENVIRONMENT_VARIABLE, max_length=256)]
+    value: Annotated[str, StringConstraints(strict=True, max_length=4096)] = ""
+
+
+class EnvironmentImage(Model):
+    """A container image in which the source runs today. In a cluster only."""
+
+    name: ImageName
+    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=16)] = ("python3",)
+    """How its Python is started; it needs numpy and the source's framework."""
+    env: Annotated[tuple[EnvironmentVariable, ...], Field(max_length=64, json_schema_extra=list_map("name"))] = ()
+    run_as_user: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    """User id to run as; None = ParityGate's own. Root is refused."""
+    pull_secrets: Annotated[tuple[ObjectName, ...], Field(max_length=8, json_schema_extra=LIST_SET)] = ()
+    """Secrets of the namespace, labelled for ParityGate, with which the image is pulled."""
+
+
 class SourceEnvironment(Model):
     """Where the source runs while its answers are captured."""
 
-    virtualenv: VirtualEnvironment
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.SOURCE_ENVIRONMENT
+
+    image: EnvironmentImage | None = None
+    virtualenv: VirtualEnvironment | None = None
+    """On one machine only."""
 
 
 class RecordedCapture(Model):
@@ -282,6 +323,21 @@ class Validation(Model):
     """Of every statistical bound; shared among the slices and candidates that are judged together."""
 
 
+class Resources(Model):
+    """What a container is promised, and what it may take at most."""
+
+    requests: Annotated[dict[str, Quantity], Field(max_length=8)] = {}
+    limits: Annotated[dict[str, Quantity], Field(max_length=8)] = {}
+
+
+class JobPod(Model):
+    """Where the pods of one kind of Job run. In a cluster only."""
+
+    resources: Resources | None = None
+    """Of the container that does the work; None = what the operator's configuration says."""
+    node_selector: Annotated[dict[str, LabelValue], Field(max_length=16)] = {}
+
+
 class Jobs(Model):
     """Limits of the work that a migration starts."""
 
@@ -291,6 +347,123 @@ class Jobs(Model):
     """How long one stage may run before it is stopped and the migration ends with Error."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """How often a stage that failed for reasons outside the migration is tried again."""
+    queue_name: LabelValue | None = None
+    """Local queue of Kueue that the Jobs wait in; None = started at once."""
+    service_account_name: ObjectName | None = None
+    """Of the pods, for image pull secrets; it must be labelled for ParityGate. No token is ever mounted."""
+    runtime_class_name: ObjectName | None = None
+    """Runtime that separates untrusted code further, such as 'gvisor'."""
+    convert: JobPod = JobPod()
+    validate_: JobPod = Field(default=JobPod(), alias="validate")
+
+
+class ObjectStorage(Model):
+    """Artefacts in an object store."""
+
+    uri: Annotated[str, StringConstraints(strict=True, pattern=r"^(s3|gs|az)://[^/]+(/.*)?$", max_length=1024)]
+    """Bucket and prefix, such as s3://bucket/prefix."""
+    secret_name: ObjectName | None = None
+    """Secret of the namespace, labelled for ParityGate, whose keys are the store's settings; None = no credentials."""
+
+
+class AccessMode(StrEnum):
+    """By how many nodes a volume may be mounted at once."""
+
+    READ_WRITE_ONCE = "ReadWriteOnce"
+    READ_WRITE_MANY = "ReadWriteMany"
+
+
+class ClaimTemplate(Model):
+    """A volume claim that is made for this migration."""
+
+    access_modes: Annotated[tuple[AccessMode, ...], Field(min_length=1, max_length=2, json_schema_extra=LIST_SET)]
+    storage_class_name: ObjectName | None = None
+    size: Quantity
+
+
+class Storage(Model):
+    """Where artefacts are kept. One of."""
+
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.STORAGE
+
+    object: ObjectStorage | None = None
+    claim_name: ObjectName | None = None
+    """A volume claim of the namespace."""
+    claim_template: ClaimTemplate | None = None
+
+
+class ResourceName(StrEnum):
+    """What an autoscaler can look at without further parts in the cluster."""
+
+    CPU = "cpu"
+    MEMORY = "memory"
+
+
+class MetricTarget(Model):
+    """How much of what was requested shall be used."""
+
+    type: Literal["Utilization"] = "Utilization"
+    average_utilization: Annotated[int, Field(ge=1, le=1000)]
+
+
+class ResourceMetric(Model):
+    """Use of a resource, over all replicas."""
+
+    name: ResourceName
+    target: MetricTarget
+
+
+class ScalingMetric(Model):
+    """A metric of autoscaling/v2; only resources are taken."""
+
+    type: Literal["Resource"] = "Resource"
+    resource: ResourceMetric
+
+
+class Autoscaling(Model):
+    """How many replicas serve, by load."""
+
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.AUTOSCALING
+
+    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 2
+    max_replicas: Annotated[int, Field(ge=1, le=1000)]
+    metrics: Annotated[tuple[ScalingMetric, ...], Field(min_length=1, max_length=2)] = (
+        ScalingMetric(resource=ResourceMetric(name=ResourceName.CPU, target=MetricTarget(average_utilization=80))),
+    )
+
+
+class Serving(Model):
+    """How a candidate that passed serves. In a cluster only."""
+
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.SERVING
+
+    service_name: ServiceName | None = None
+    """Of the Service that clients use; None = the migration's name."""
+    replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """None = 2, or what autoscaling says."""
+    autoscaling: Autoscaling | None = None
+    resources: Resources | None = None
+    """Of each replica, and of the candidate while it is judged; None = what the operator's configuration says."""
+
+
+class Strategy(StrEnum):
+    """What happens to traffic once a candidate passed."""
+
+    BLUE_GREEN = "BlueGreen"
+    VALIDATE_ONLY = "ValidateOnly"
+
+
+class Rollout(Model):
+    """How a candidate that passed comes to serve. In a cluster only."""
+
+    strategy: Strategy = Strategy.BLUE_GREEN
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of serving objects when the migration is deleted. What was never promoted goes with it."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
 
 
 class ModelMigrationSpec(Model):
@@ -301,7 +474,14 @@ class ModelMigrationSpec(Model):
     source: Source
     target: Target
     validation: Validation
+    rollout: Rollout = Rollout()
+    serving: Serving = Serving()
+    storage: Storage | None = None
+    """None = what the operator's configuration says; not read on one machine."""
     jobs: Jobs = Jobs()
+    deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+    suspend: bool = False
+    """Stop work, and keep serving what serves."""
     run_id: RunID | None = Field(default=None, alias="runID")
     """Change it to run again without another change."""
 

@@ -27,6 +27,7 @@ class ConditionType(StrEnum):
     READY = "Ready"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
+    SUSPENDED = "Suspended"
 
 
 class Condition(Model):
@@ -40,11 +41,28 @@ class Condition(Model):
     last_transition_time: Timestamp
 
 
+class InputDigests(Model):
+    """Digests of everything that stages read and that no stage makes, as first seen."""
+
+    source: Digest | None = None
+    dataset: Digest
+    environment: Digest
+    converter: Digest
+    runtime: Digest
+    capture: Digest | None = None
+    candidate: Digest | None = None
+
+
 class RunStatus(Model):
     """What a run pinned when it started; it stays until the spec or spec.runID changes."""
 
     id: Digest
-    """Of the spec with all input digests."""
+    """Of the spec with all input digests; until these are known, of what is looked for."""
+    spec: Digest | None = None
+    """Of the part of the spec that starts a new run when it changes."""
+    images: Annotated[dict[str, str], Field(max_length=8)] = {}
+    """Images of the run, by use."""
+    inputs: InputDigests | None = None
     recipe: int
     """Version of what ParityGate does in its stages."""
     started_at: Timestamp
@@ -74,6 +92,8 @@ class StageStatus(Model):
     digest: Digest
     attempt: int
     state: StageState
+    output: Digest | None = None
+    """Of the artefact that it made."""
     message: str | None = None
 
 
@@ -102,6 +122,8 @@ class VerdictStatus(Model):
 
     result: Verdict
     report_digest: Digest
+    evidence: Annotated[str, StringConstraints(max_length=4096)] | None = None
+    """The evidence summary as the stage gave it, so that the verdict follows from the status alone."""
     checks: Annotated[tuple[CheckStatus, ...], Field(max_length=16, json_schema_extra=list_map("name"))] = ()
 
 

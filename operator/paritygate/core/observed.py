@@ -40,6 +40,10 @@ class Attempt:
     started_at: datetime
     ended_at: datetime | None = None
     failure: StageFailure | None = None
+    at: StageName | None = None
+    """What it is at, where one attempt carries several stages; None = `stage`."""
+    stale: bool = False
+    """It ran for an earlier generation: it counts for numbering, and not for whether to try again."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Revision:
     report: str
     ready: bool = False
     """Its golden rows were answered rightly through the address that clients would use."""
+    ready_since: datetime | None = None
+    """None = not known; then nothing is waited for."""
     failure: StageFailure | None = None
 
 
@@ -81,3 +87,13 @@ class Observed:
     """Name of the revision that owns the traffic."""
     url: str | None = None
     """Where the traffic goes in."""
+    sought: str | None = None
+    """Identity of what is looked for while `inputs` is None, where the first stage finds inputs; None = elsewhere."""
+    images: tuple[tuple[str, str], ...] = ()
+    """Images of the run by use, for the status to pin."""
+    queued: str | None = None
+    """Why no stage may start now; None = one may."""
+    candidate_size: int | None = None
+    """Bytes of the candidate, where its manifest is not at hand."""
+    traffic_since: datetime | None = None
+    """When the revision came to own the traffic; None = not known; then nothing is waited for."""

@@ -19,6 +19,10 @@ from paritygate.core.standing import Outlook, Step, events_of, status_of
 
 FIRST_RETRY: Final = timedelta(seconds=5)
 LONGEST_RETRY: Final = timedelta(minutes=5)
+READY_HOLD: Final = timedelta(seconds=2)
+"""From readiness to traffic: measured, data planes lag up to 0.92 s behind endpoints."""
+DRAIN_HOLD: Final = timedelta(seconds=5)
+"""From traffic to taking down the revision before: what was on its way still arrives there."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ def plan(observed: Observed) -> Plan:
     """The next actions and the whole status. Calling it again on the same snapshot gives the same plan."""
     draft = _Draft(observed, _pinned_recipe(observed))
     outlook = _outlook(draft)
-    _cancel_superseded(draft)
+    if observed.spec.suspend:
+        outlook = _suspended(draft, outlook)
+    else:
+        _cancel_superseded(draft)
     status = status_of(observed, outlook, draft.recipe, draft.digests, draft.outputs, draft.verdict)
     return Plan(tuple(draft.actions), status, events_of(observed, status), draft.requeue_at)
 
@@ -68,7 +75,7 @@ def _outlook(draft: _Draft) -> Outlook:
     """The gates in order; the first that is not passed says how things stand."""
     inputs = draft.observed.inputs
     if inputs is None:
-        return _unresolved(draft.observed)
+        return _unresolved(draft)
     for stage in stages.wanted_stages(inputs):
         held = _stage_gate(draft, stage, inputs)
         if held is not None:
@@ -76,7 +83,24 @@ def _outlook(draft: _Draft) -> Outlook:
     return _verdict_gate(draft, inputs) or _serving_gate(draft, inputs)
 
 
-def _unresolved(observed: Observed) -> Outlook:
+def _suspended(draft: _Draft, outlook: Outlook) -> Outlook:
+    """Work stops; what serves is left alone, and what is finished stays known."""
+    draft.actions.clear()
+    draft.requeue_at = None
+    for attempt in draft.observed.attempts:
+        if attempt.state is StageState.RUNNING:
+            message = "spec.suspend is true"
+            draft.actions.append(CancelStage(attempt.stage, attempt.digest, attempt.number, "Suspended", message))
+    message = "spec.suspend is true; set it to false to go on"
+    return Outlook(Step.SUSPENDED, "Suspended", message, judged=outlook.judged)
+
+
+def _unresolved(draft: _Draft) -> Outlook:
+    observed = draft.observed
+    if observed.unresolved is None and observed.sought is not None:
+        # The first stage finds the inputs; until it has, what it looks for stands for its digest.
+        draft.digests[StageName.ASSESS] = observed.sought
+        return _attempted(draft, StageName.ASSESS, observed.sought)
     if observed.unresolved is None:
         return Outlook(Step.WORKING, "Resolving", "looking at the source, the dataset and the environment")
     return Outlook(Step.STALLED, observed.unresolved.reason, observed.unresolved.message)
@@ -93,6 +117,11 @@ def _stage_gate(draft: _Draft, stage: StageName, inputs: Inputs) -> Outlook | No
         if stage is StageName.VALIDATE:
             draft.verdict = receipt
         return None
+    return _attempted(draft, stage, digest)
+
+
+def _attempted(draft: _Draft, stage: StageName, digest: str) -> Outlook:
+    observed = draft.observed
     attempts = [a for a in observed.attempts if (a.stage, a.digest) == (stage, digest)]
     running = [a for a in attempts if a.state is StageState.RUNNING]
     if running:
@@ -104,14 +133,14 @@ def _stage_gate(draft: _Draft, stage: StageName, inputs: Inputs) -> Outlook | No
 
 
 def _running(draft: _Draft, stage: StageName, attempt: Attempt) -> Outlook:
-    limit = draft.observed.spec.jobs.deadline
+    limit, at = draft.observed.spec.jobs.deadline, attempt.at or stage
     ends = attempt.started_at + duration(limit)
     if draft.observed.now >= ends:
-        message = f"{stage} ran longer than spec.jobs.deadline, {limit}; raise it, or find out why the stage hangs"
+        message = f"{at} ran longer than spec.jobs.deadline, {limit}; raise it, or find out why the stage hangs"
         draft.actions.append(CancelStage(stage, attempt.digest, attempt.number, "DeadlineExceeded", message))
     else:
         draft.requeue_at = ends
-    return Outlook(Step.WORKING, stage.value, f"{stage} is running, attempt {attempt.number}", stage)
+    return Outlook(Step.WORKING, at.value, f"{at} is running, attempt {attempt.number}", at)
 
 
 def _not_running(draft: _Draft, stage: StageName, digest: str, failed: list[Attempt]) -> Outlook:
@@ -124,9 +153,11 @@ def _not_running(draft: _Draft, stage: StageName, digest: str, failed: list[Atte
             return stalled
     if failed:
         last = max(failed, key=lambda a: a.number)
-        held = _failed(draft, stage, last, jobs.retries)
+        held = None if last.stale else _failed(draft, stage, last, jobs.retries)
         if held is not None:
             return held
+    if observed.queued is not None:
+        return Outlook(Step.WORKING, "Queued", observed.queued, stage)
     earlier = stages.inputs_of(stage, draft.outputs)
     draft.actions.append(StartStage(stage, digest, number, duration(jobs.deadline), earlier))
     return Outlook(Step.WORKING, stage.value, f"{stage} is started, attempt {number}", stage)
@@ -198,10 +229,22 @@ def _serving_gate(draft: _Draft, inputs: Inputs) -> Outlook:
     if held is not None:
         return held
     if observed.traffic != name:
+        if _waits(draft, revision.ready_since, READY_HOLD):
+            return Outlook(Step.WORKING, "RollingOut", f"revision {name} is ready and held a moment", judged=True)
         draft.actions.append(SetTraffic(name, grounds))
         return Outlook(Step.WORKING, "RollingOut", f"traffic moves to revision {name}", judged=True)
-    draft.actions.extend(RetireRevision(r.name) for r in observed.revisions if r.name != name)
+    others = [r.name for r in observed.revisions if r.name != name]
+    if others and not _waits(draft, observed.traffic_since, DRAIN_HOLD):
+        draft.actions.extend(map(RetireRevision, others))
     return Outlook(Step.DONE, "Promoted", f"revision {name} serves; {message}", judged=True)
+
+
+def _waits(draft: _Draft, since: datetime | None, hold: timedelta) -> bool:
+    """Whether `hold` has not passed since then; the plan then returns when it has."""
+    if since is None or draft.observed.now >= since + hold:
+        return False
+    draft.requeue_at = since + hold
+    return True
 
 
 def _revision_gate(revision: Revision, grounds: Grounds) -> Outlook | None:
@@ -218,7 +261,7 @@ def _revision_gate(revision: Revision, grounds: Grounds) -> Outlook | None:
 
 def _cancel_superseded(draft: _Draft) -> None:
     """Stops attempts for inputs that are no longer wanted. While inputs are unknown nothing is stopped."""
-    if draft.observed.inputs is None:
+    if draft.observed.inputs is None and draft.observed.sought is None:
         return
     for attempt in draft.observed.attempts:
         if attempt.state is StageState.RUNNING and draft.digests.get(attempt.stage) != attempt.digest:
@@ -229,6 +272,8 @@ def _cancel_superseded(draft: _Draft) -> None:
 def _pinned_recipe(observed: Observed) -> int:
     """The recipe that the run started with, while spec and inputs stay the same."""
     run = observed.status.run if observed.status else None
-    if run is None or observed.inputs is None or run.id != stages.run_id(observed.spec, observed.inputs):
+    if run is None:
         return stages.RECIPE
-    return run.recipe
+    looking = run.inputs is None and run.spec == stages.spec_digest(observed.spec)
+    known = observed.inputs is not None and run.id == stages.run_id(observed.spec, observed.inputs)
+    return run.recipe if looking or known else stages.RECIPE

@@ -58,10 +58,49 @@ def stage_digest(  # noqa: PLR0913, PLR0917 - everything that a result depends o
     return digest_of({"stage": stage.value, "recipe": recipe, "runID": spec.run_id, **parts})
 
 
+_NO_NEW_RUN: Final = ("jobs", "rollout", "serving", "storage", "deletionPolicy", "suspend")
+"""Limits of the work, and what becomes of its result. What serving means for the verdict is part of the runtime."""
+
+
 def run_id(spec: ModelMigrationSpec, inputs: Inputs) -> str:
-    """Identity of a run: the spec with all input digests. Limits of its work (`jobs`) start no new run."""
-    stated = {key: value for key, value in spec.to_dict().items() if key != "jobs"}
-    return digest_of({"spec": stated, "inputs": vars(inputs)})
+    """Identity of a run: the spec with all input digests."""
+    return digest_of({"spec": _run_spec(spec), "inputs": vars(inputs)})
+
+
+def spec_digest(spec: ModelMigrationSpec) -> str:
+    """Identity of the part of the spec that starts a new run when it changes."""
+    return digest_of(_run_spec(spec))
+
+
+def sought_digest(name: str, spec: ModelMigrationSpec, environment: str, converter: str, recipe: int) -> str:
+    """Identity of what is looked for and made before validation, while digests of inputs are not known.
+
+    Args:
+        name: of the migration.
+        spec: what the user asks for.
+        environment: digest of where the source runs.
+        converter: digest of where candidates are made.
+        recipe: version that the run pinned.
+    """
+    validation = spec.validation
+    return digest_of(
+        {
+            "migration": name,
+            "source": spec.source.to_dict(),
+            "target": {key: value for key, value in spec.target.to_dict().items() if key != "equivalence"},
+            "dataset": validation.dataset.to_dict(),
+            "groupBy": validation.decisions.group_by,
+            "task": validation.task,
+            "environment": environment,
+            "converter": converter,
+            "recipe": recipe,
+            "runID": spec.run_id,
+        }
+    )
+
+
+def _run_spec(spec: ModelMigrationSpec) -> dict[str, object]:
+    return {key: value for key, value in spec.to_dict().items() if key not in _NO_NEW_RUN}
 
 
 def _assess(spec: ModelMigrationSpec, inputs: Inputs) -> dict[str, object]:

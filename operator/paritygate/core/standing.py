@@ -8,11 +8,13 @@ from enum import Enum, auto
 from typing import Final
 
 from paritygate.api.artifacts import Receipt, StageName
+from paritygate.api.digests import canonical_json
 from paritygate.api.report import Verdict
 from paritygate.api.status import (
     CandidateStatus,
     CheckStatus,
     ConditionType,
+    InputDigests,
     ModelMigrationStatus,
     RevisionState,
     RevisionStatus,
@@ -24,7 +26,7 @@ from paritygate.api.status import (
 )
 from paritygate.core.conditions import PlannedEvent, Standing, conditions, timestamp, transition_events
 from paritygate.core.observed import Observed
-from paritygate.core.stages import run_id
+from paritygate.core.stages import run_id, spec_digest
 
 _MAX_FINDINGS: Final = 20
 _MAX_MESSAGE: Final = 4096
@@ -42,6 +44,7 @@ class Step(Enum):
     WORKING = auto()
     STALLED = auto()
     DONE = auto()
+    SUSPENDED = auto()
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def _standings(
         found[ConditionType.RECONCILING] = Standing("True", outlook.word, message)
     if outlook.step is Step.STALLED:
         found[ConditionType.STALLED] = Standing("True", outlook.word, message)
+    if outlook.step is Step.SUSPENDED:
+        found[ConditionType.SUSPENDED] = Standing("True", outlook.word, message)
     return found
 
 
@@ -140,19 +145,31 @@ def _parity(outlook: Outlook, accepted: Receipt | None) -> Standing:
 
 
 def _run(observed: Observed, recipe: int) -> RunStatus | None:
-    if observed.inputs is None:
-        return observed.status.run if observed.status else None
-    identity = run_id(observed.spec, observed.inputs)
     before = observed.status.run if observed.status else None
+    if observed.inputs is None and observed.sought is None:
+        return before
+    identity = observed.sought or "" if observed.inputs is None else run_id(observed.spec, observed.inputs)
     if before is not None and before.id == identity:
         return before
-    return RunStatus(id=identity, recipe=recipe, started_at=timestamp(observed.now))
+    spec = spec_digest(observed.spec)
+    goes_on = before is not None and before.inputs is None and before.spec == spec
+    return RunStatus(
+        id=identity,
+        spec=spec,
+        images=dict(observed.images),
+        inputs=InputDigests(**vars(observed.inputs)) if observed.inputs else None,
+        recipe=recipe,
+        started_at=before.started_at if before is not None and goes_on else timestamp(observed.now),
+    )
 
 
 def _source(observed: Observed) -> SourceStatus | None:
     if observed.inputs is None or observed.inputs.source is None:
         return None
     found = observed.assessment
+    before = observed.status.source if observed.status else None
+    if found is None and before is not None and before.digest == observed.inputs.source:
+        return before
     if found is None:
         return SourceStatus(digest=observed.inputs.source)
     return SourceStatus(
@@ -175,7 +192,11 @@ def _stages(
         before = remembered.get((stage, digest))
         if stage in outputs:
             number = max(newest.number if newest else 1, before.attempt if before else 1)
-            found.append(StageStatus(name=stage, digest=digest, attempt=number, state=StageState.SUCCEEDED))
+            found.append(
+                StageStatus(
+                    name=stage, digest=digest, attempt=number, state=StageState.SUCCEEDED, output=outputs[stage]
+                )
+            )
         elif newest is not None and (before is None or newest.number >= before.attempt):
             message = newest.failure.message[:_MAX_MESSAGE] if newest.failure else None
             found.append(
@@ -196,11 +217,18 @@ def _candidates(
         CandidateStatus(
             name="brought" if observed.inputs.candidate else "plain",
             digest=outputs[StageName.CONVERT],
-            size=observed.candidate.size if observed.candidate else None,
+            size=observed.candidate.size if observed.candidate else _known_size(observed, outputs[StageName.CONVERT]),
             verdict=summary.verdict if summary else None,
             selected=summary is not None and summary.verdict is Verdict.PASSED,
         ),
     )
+
+
+def _known_size(observed: Observed, digest: str) -> int | None:
+    if observed.candidate_size is not None:
+        return observed.candidate_size
+    before = observed.status.candidates if observed.status else ()
+    return next((one.size for one in before if one.digest == digest), None)
 
 
 def _verdict(accepted: Receipt | None) -> VerdictStatus | None:
@@ -210,6 +238,7 @@ def _verdict(accepted: Receipt | None) -> VerdictStatus | None:
     return VerdictStatus(
         result=summary.verdict,
         report_digest=summary.report,
+        evidence=canonical_json(summary.to_dict()).decode(),
         checks=tuple(
             CheckStatus(
                 name=line.name,

@@ -132,7 +132,7 @@ def _agent(attempt: Attempt) -> tuple[str, ...]:
         return attempt.commands.agent
     interpreter = sys.executable
     lock, environment = attempt.places.lock, attempt.migration.spec.source.environment
-    if lock is not None and environment is not None:
+    if lock is not None and environment is not None and environment.virtualenv is not None:
         attempt.tell("building the source's environment", 0, 0)
         environments = Environments(attempt.work.environments)
         interpreter = str(environments.build(lock, environment.virtualenv, attempt.cancelled))

@@ -55,6 +55,12 @@ def resolve_inputs(
         candidate_path, candidate_digest = _found(candidate.uri, candidate.digest, base, "spec.target.candidate")
     if capture_path is not None:
         _check_capture(capture_path, source_digest, dataset_digest or "")
+    if source.environment and source.environment.image:
+        raise ConfigurationError(
+            "ImageNeedsCluster",
+            f"spec.source.environment.image is {source.environment.image.name!r}, and images run in a cluster only; "
+            "on one machine state environment.virtualenv with the versions that are in the image",
+        )
     asked = source.environment and source.environment.virtualenv
     lock = environments.solve(asked, cancelled) if asked and capture is None else None
     own = own_environment()

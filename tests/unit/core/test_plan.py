@@ -228,3 +228,51 @@ def test_a_source_that_is_not_here_is_not_assessed(world):
     (action,) = plan(world.observed(inputs=inputs)).actions
     assert isinstance(action, StartStage)
     assert action.stage is StageName.CAPTURE
+
+
+def test_what_is_looked_for_stands_for_the_inputs_until_the_first_stage_has_found_them(world):
+    sought = digest_of("sought")
+    observed = world.observed(inputs=None)
+    planned = plan(replace(observed, sought=sought, images=(("convert", "worker@sha256:1"),)))
+    (action,) = planned.actions
+    assert (action.stage, action.digest, action.attempt) == (StageName.ASSESS, sought, 1)
+    assert planned.status.run.id == sought
+    assert planned.status.run.images == {"convert": "worker@sha256:1"}
+    running = Attempt(StageName.ASSESS, sought, 1, StageState.RUNNING, NOW, at=StageName.CONVERT)
+    waiting = plan(replace(observed, sought=sought, attempts=(running,), status=planned.status))
+    assert waiting.actions == ()
+    assert condition(waiting, "Reconciling").reason == "Converting"
+    known = plan(replace(world.observed(), status=planned.status))
+    assert known.status.run.started_at == planned.status.run.started_at
+    assert known.status.run.inputs.dataset == known.status.run.inputs.to_dict()["dataset"]
+
+
+def test_a_suspended_migration_stops_its_work_and_keeps_what_it_knows(world):
+    receipts = world.receipts()[:2]
+    start = next(iter(plan(world.observed(receipts=receipts)).actions))
+    running = Attempt(start.stage, start.digest, 1, StageState.RUNNING, NOW)
+    observed = world.observed(receipts=receipts, attempts=(running,))
+    spec = observed.spec.model_copy(update={"suspend": True})
+    planned = plan(replace(observed, spec=spec))
+    (action,) = planned.actions
+    assert (action.stage, action.attempt, action.reason) == (start.stage, 1, "Suspended")
+    assert condition(planned, "Suspended").status == "True"
+    assert condition(planned, "Ready").reason == "Suspended"
+    assert condition(planned, "Reconciling") is None
+    assert [s.output for s in planned.status.stages] == [*(r.output for r in receipts), None]
+    resumed = plan(replace(world.observed(receipts=receipts), status=planned.status))
+    assert [a.attempt for a in resumed.actions] == [1]
+
+
+def test_nothing_is_started_while_the_migration_is_queued(world):
+    planned = plan(replace(world.observed(), queued="4 of 4 runs are active"))
+    assert planned.actions == ()
+    assert condition(planned, "Ready").reason == "Queued"
+    assert condition(planned, "Reconciling").message == "4 of 4 runs are active"
+
+
+def test_a_failure_of_an_earlier_generation_is_tried_again_under_the_next_number(world):
+    start = first(world)
+    failure = replace(failed(start, FailureClass.CONFIGURATION), stale=True)
+    (action,) = plan(world.observed(attempts=(failure,))).actions
+    assert action.attempt == 2
