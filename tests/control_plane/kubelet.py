@@ -23,6 +23,7 @@ from paritygate import clock
 _GONE: Final = frozenset({404, 409})
 """The pod does not exist any more, or another has its name."""
 _POLL_SECONDS: Final = 0.01
+_CLOSE_SECONDS: Final = 2.0
 _CONNECTIONS: Final = 32
 
 
@@ -89,8 +90,11 @@ class Kubelet:
             self._failures.append(error)
         finally:
             self._watching.set()
-            # Connections that were cut are closed in the loop's next rounds.
-            self._loop.run_until_complete(asyncio.sleep(_POLL_SECONDS))
+            # Connections that were cut in the middle of a handshake are closed in the loop's next rounds; what is left
+            # at the end is the pipe by which the loop wakes itself.
+            ends = clock.monotonic() + _CLOSE_SECONDS
+            while len(self._loop._selector.get_map()) > 1 and clock.monotonic() < ends:
+                self._loop.run_until_complete(asyncio.sleep(_POLL_SECONDS))
 
     async def _live(self) -> None:
         context = ssl.create_default_context(cafile=str(self._plane.authority))
