@@ -10,14 +10,16 @@ LOCKS := requirements/all.txt requirements/build.txt requirements/uv.txt
 DEMO_LOCKS := requirements/demo.txt requirements/build.txt requirements/uv.txt
 # Models in tests are small: threads of one test would only take cores from the next.
 PYTEST_ARGS ?= -n auto --dist loadfile
+# What `control-plane` ends with where there is no Go.
+UNAVAILABLE := 69
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torch test lint format generate lock bench clean
+.PHONY: help setup demo demo-torch control-plane test lint format generate lock bench clean
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.complete ## Make the environment for development in .venv (about 6 GB on Linux, because of torch).
 
@@ -35,7 +37,11 @@ demo: $(DEMO)/.complete ## Migrate two real models; one is brought broken and is
 demo-torch: $(VENV)/.complete ## The same with a convolutional network.
 	$(BIN)/python examples/demo.py torch
 
+control-plane: $(VENV)/.complete ## Build the Kubernetes control plane that tests use; needs Go, and about four minutes once.
+	$(BIN)/python tests/control_plane/binaries.py
+
 test: $(VENV)/.complete ## Run all tests; PYTEST_ARGS='tests/unit/core -x' runs some of them.
+	@$(BIN)/python tests/control_plane/binaries.py || [ $$? -eq $(UNAVAILABLE) ]
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.complete ## Check format, style, types and imports.

@@ -67,6 +67,7 @@ def build() -> Path:
     with _locked(path.with_suffix(".lock")):
         if path.exists():
             return path
+        sys.stderr.write("Building the Kubernetes control plane for tests from Go modules: about four minutes, once.\n")
         unfinished = path.with_suffix(".unfinished")
         environment = {**os.environ, "CGO_ENABLED": "0"}
         command = ["go", *_BUILD, "-o", str(unfinished), "."]
