@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from control_plane.fixtures import api, control_plane, identity, namespace, own_control_plane
 
 __all__ = ["api", "control_plane", "identity", "namespace", "own_control_plane"]

@@ -1,8 +1,8 @@
 """What contract tests share."""
 
 import pytest
-from control_plane.client import Client
 
+from control_plane.client import Client
 from paritygate.api import crd
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from control_plane.client import Refused, holds, path_of
 
+from control_plane.client import Refused, holds, path_of
 from paritygate.api import crd
 from paritygate.api.located import documents
 
@@ -67,7 +67,7 @@ def test_refuses_what_the_models_refuse(migrations, namespace, file):
 def test_says_what_to_do(migrations, namespace):
     wanted = manifest()
     wanted["spec"]["target"]["equivalence"] = "Metric"
-    with pytest.raises(Refused, match="equivalence Metric needs validation.metrics, e.g. metrics:"):
+    with pytest.raises(Refused, match=r"equivalence Metric needs validation\.metrics, e\.g\. metrics:"):
         applied(migrations, namespace, wanted)
 
 

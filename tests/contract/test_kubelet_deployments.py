@@ -1,6 +1,7 @@
 """Deployments on the control plane for tests: rolled out by the real controllers, followed by EndpointSlices."""
 
 import pytest
+
 from control_plane.client import Client, condition, holds
 from control_plane.kubelet import Kubelet
 from control_plane.scripts import Outcome, play

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+
 from control_plane.client import Refused, condition, holds
 from control_plane.kubelet import Kubelet
 from control_plane.scripts import OUT_OF_MEMORY, RUNS, Outcome, cannot_pull, play
@@ -81,7 +82,9 @@ def test_shows_every_step_between(control_plane, api, namespace):
         api.create(job(namespace))
         api.until("Job", "validate", namespace, lambda found: found["status"].get("active") == 1)
         name = pod_of(api, namespace)["metadata"]["name"]
-        running = api.until("Pod", name, namespace, lambda pod: has_states(pod) and "running" in states(pod)["validate"])
+        running = api.until(
+            "Pod", name, namespace, lambda pod: has_states(pod) and "running" in states(pod)["validate"]
+        )
         seen = {name: next(iter(state)) for name, state in states(running).items()}
         assert seen == {"fetch": "terminated", "candidate": "running", "validate": "running", "publish": "waiting"}
         assert running["status"]["phase"] == "Pending"
@@ -94,7 +97,9 @@ def test_writes_only_the_end_where_nothing_lasts(control_plane, api, namespace):
     with Kubelet(control_plane, namespace, steps=False):
         api.create(job(namespace))
         api.until("Job", "validate", namespace, holds("Complete"))
-    writers = [entry for entry in pod_of(api, namespace)["metadata"]["managedFields"] if entry.get("subresource") == "status"]
+    writers = [
+        entry for entry in pod_of(api, namespace)["metadata"]["managedFields"] if entry.get("subresource") == "status"
+    ]
     assert any(entry["manager"].startswith("Python") for entry in writers)
 
 
@@ -152,13 +157,15 @@ def test_evicts(control_plane, api, namespace, disruption):
     evicted = Outcome(evicts="The node was low on resource: memory.", disruption=disruption)
     with Kubelet(control_plane, namespace, play(validate=evicted)):
         api.create(job(namespace, podFailurePolicy={"rules": [ignored]}))
-        # Only pressure on the node marks the pod, and so only that is forgiven: the Job starts another, some time later.
+        # Only pressure on the node marks the pod, and so only that is forgiven: another follows later.
         judged = api.until(
             "Job",
             "validate",
             namespace,
             lambda found: (
-                found["status"].get("active", 0) == 0 and "startTime" in found["status"] if disruption else holds("Failed")(found)
+                found["status"].get("active", 0) == 0 and "startTime" in found["status"]
+                if disruption
+                else holds("Failed")(found)
             ),
         )
     assert judged["status"].get("failed", 0) == (0 if disruption else 1)
@@ -194,7 +201,9 @@ def test_shows_a_sidecar_that_restarted(control_plane, api, namespace):
 def test_pods_below_the_standard_are_refused(api, namespace):
     bad = {"restartPolicy": "Never", "containers": [{"name": "root", "image": "registry.example/root:1"}]}
     with pytest.raises(Refused) as refused:
-        api.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad", "namespace": namespace}, "spec": bad})
+        api.create(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad", "namespace": namespace}, "spec": bad}
+        )
     assert refused.value.code == 403
     assert "runAsNonRoot" in refused.value.message
 
@@ -203,7 +212,10 @@ def test_a_failing_director_fails_the_test(control_plane, api, namespace):
     def director(_):
         raise KeyError("no script")
 
-    with pytest.raises(ExceptionGroup, match="stand-in"), Kubelet(control_plane, namespace, director) as kubelet:
-        api.create(job(namespace))
-        api.until("Job", "validate", namespace, lambda found: found["status"].get("active") == 1)
-        kubelet.until_seen(1)
+    def attend():
+        with Kubelet(control_plane, namespace, director) as kubelet:
+            api.create(job(namespace))
+            kubelet.until_seen(1)
+
+    with pytest.raises(ExceptionGroup, match="stand-in for the kubelet failed"):
+        attend()

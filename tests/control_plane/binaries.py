@@ -44,7 +44,9 @@ def commands() -> dict[str, tuple[str, ...]]:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     given = {name: Path(assets) / name for name in COMPONENTS} if assets else {}
     if assets and not (given["etcd"].exists() and given["kube-apiserver"].exists()):
-        raise NotBuilt(f"KUBEBUILDER_ASSETS={assets}: etcd or kube-apiserver is not in this folder; correct or unset it")
+        raise NotBuilt(
+            f"KUBEBUILDER_ASSETS={assets}: etcd or kube-apiserver is not in this folder; correct or unset it"
+        )
     found = {name: (str(path),) for name, path in given.items() if path.exists()}
     if len(found) < len(COMPONENTS):
         ours = str(binary())
@@ -72,14 +74,18 @@ def build() -> Path:
         environment = {**os.environ, "CGO_ENABLED": "0"}
         command = ["go", *_BUILD, "-o", str(unfinished), "."]
         if subprocess.run(command, cwd=_MODULE, env=environment, check=False).returncode:
-            raise NotBuilt(f"The control plane for tests cannot be built: go failed in {_MODULE}; its words stand above")
+            raise NotBuilt(
+                f"The control plane for tests cannot be built: go failed in {_MODULE}; its words stand above"
+            )
         unfinished.rename(path)
     return path
 
 
 def _place() -> Path:
     if shutil.which("go") is None:
-        raise NoToolchain("Go is not installed (1.26, or 1.21 and newer, which fetches 1.26): no control plane for tests")
+        raise NoToolchain(
+            "Go is not installed (1.26, or 1.21 and newer, which fetches 1.26): no control plane for tests"
+        )
     asked = subprocess.run(["go", "env", "GOVERSION"], cwd=_MODULE, capture_output=True, text=True, check=False)
     if asked.returncode:
         raise NoToolchain(f"No Go that can build the control plane for tests: {asked.stderr.strip()}")

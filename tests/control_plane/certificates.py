@@ -1,6 +1,6 @@
 """The certificates and the key that one control plane needs. None outlives a day."""
 
-import datetime
+import datetime as dt
 import ipaddress
 from pathlib import Path
 
@@ -44,8 +44,8 @@ def _named(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.C
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(_usage(authority=subject == issuer), critical=True)
     )

@@ -5,6 +5,7 @@ It is not the operator's: what tests say about the operator must not rest on the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import threading
@@ -125,7 +126,15 @@ class Client:
         return [{"apiVersion": version, "kind": kind, **item} for item in items]
 
     def patch(
-        self, kind: str, name: str, namespace: str | None, body: Any, *, content: str = MERGE, part: str = "", **parameters: str
+        self,
+        kind: str,
+        name: str,
+        namespace: str | None,
+        body: Any,
+        *,
+        content: str = MERGE,
+        part: str = "",
+        **parameters: str,
     ) -> Object:
         """Patches an object, or its `part`, such as `status`."""
         path = path_of(kind, namespace, name) + (f"/{part}" if part else "")
@@ -149,7 +158,7 @@ class Client:
     def until_listed(
         self, kind: str, namespace: str | None, holds: Callable[[Object], object], count: int = 1, seconds: float = 30
     ) -> list[Object]:
-        """All objects, as soon as there are so many and something holds of each. AssertionError: it does not come to that."""
+        """All objects, as soon as there are so many and something holds of each. AssertionError: it never does."""
         ends = clock.monotonic() + seconds
         while True:
             found = self.list(kind, namespace)
@@ -165,16 +174,14 @@ class Client:
             assert clock.monotonic() < ends, f"{kind} {name} after {seconds} s: {json.dumps(found, indent=1)}"
             threading.Event().wait(0.02)
 
-
     def until_served(self, kind: str, seconds: float = 30) -> None:
         """Returns as soon as the server serves a kind: it says so a moment before it does."""
         ends = clock.monotonic() + seconds
         while True:
-            try:
+            with contextlib.suppress(Refused):
                 self.list(kind)
                 return
-            except Refused:
-                assert clock.monotonic() < ends, f"{kind} is not served after {seconds} s"
+            assert clock.monotonic() < ends, f"{kind} is not served after {seconds} s"
             threading.Event().wait(0.02)
 
 

@@ -189,7 +189,9 @@ def _node() -> dict[str, object]:
         "status": {
             "capacity": room,
             "allocatable": room,
-            "conditions": [{"type": "Ready", "status": "True", "reason": "StandIn", "message": "no kubelet, a stand-in"}],
+            "conditions": [
+                {"type": "Ready", "status": "True", "reason": "StandIn", "message": "no kubelet, a stand-in"}
+            ],
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
         },
     }

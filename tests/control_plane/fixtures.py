@@ -16,7 +16,7 @@ from control_plane.plane import ControlPlane
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A Kubernetes control plane, shared by all tests and workers of the session: use names and namespaces of your own."""
+    """A Kubernetes control plane, shared by all tests and workers of the session: use namespaces of your own."""
     given = os.environ.get("KUBECONFIG")
     if given and plane.meant_for_tests(Path(given)):
         with plane.existing(Path(given), tmp_path_factory.mktemp("cluster")) as found:
@@ -58,7 +58,10 @@ def api(control_plane: ControlPlane) -> Iterator[Client]:
 def namespace(api: Client) -> Iterator[str]:
     """A fresh namespace that enforces the `restricted` Pod Security Standard. It is deleted, but not waited for."""
     name = f"test-{secrets.token_hex(5)}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}
+    labels = {
+        "pod-security.kubernetes.io/enforce": "restricted",
+        "pod-security.kubernetes.io/enforce-version": "latest",
+    }
     api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     # Pods are refused until it is there.
     api.until("ServiceAccount", "default", name, lambda _: True)

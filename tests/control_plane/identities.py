@@ -33,6 +33,4 @@ def identity(
             }
         )
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
-    return str(
-        api.request("POST", path_of("ServiceAccount", namespace, name) + "/token", asked)["status"]["token"]
-    )
+    return str(api.request("POST", path_of("ServiceAccount", namespace, name) + "/token", asked)["status"]["token"])

@@ -60,7 +60,9 @@ class Kubelet:
         self._thread.join()
         self._loop.close()
         if self._failures:
-            raise ExceptionGroup("The stand-in for the kubelet failed", [e for e in self._failures if isinstance(e, Exception)])
+            raise ExceptionGroup(
+                "The stand-in for the kubelet failed", [e for e in self._failures if isinstance(e, Exception)]
+            )
 
     def set_ready(self, name: str, ready: bool) -> None:
         """Lets a running pod pass or fail its readiness probe."""
@@ -95,6 +97,7 @@ class Kubelet:
             ends = clock.monotonic() + _CLOSE_SECONDS
             while len(self._loop._selector.get_map()) > 1 and clock.monotonic() < ends:
                 self._loop.run_until_complete(asyncio.sleep(_POLL_SECONDS))
+            self._loop.run_until_complete(asyncio.sleep(_POLL_SECONDS))
 
     async def _live(self) -> None:
         context = ssl.create_default_context(cafile=str(self._plane.authority))
@@ -103,7 +106,9 @@ class Kubelet:
         headers = {"Authorization": f"Bearer {self._plane.token}"} if self._plane.token else {}
         connector = aiohttp.TCPConnector(ssl=context, limit=_CONNECTIONS)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-        async with aiohttp.ClientSession(self._plane.url, connector=connector, headers=headers, timeout=timeout) as http:
+        async with aiohttp.ClientSession(
+            self._plane.url, connector=connector, headers=headers, timeout=timeout
+        ) as http:
             self._http = http
             try:
                 await self._follow()
@@ -194,7 +199,9 @@ class Kubelet:
             elif not await self._carry_out(pod, name, outcome):
                 return
         outcomes = {name: script.containers.get(name, status.default(name)) for name in status.mains}
-        ended = await asyncio.gather(*(self._carry_out(pod, name, outcome, main=True) for name, outcome in outcomes.items()))
+        ended = await asyncio.gather(
+            *(self._carry_out(pod, name, outcome, main=True) for name, outcome in outcomes.items())
+        )
         if all(ended) and not status.is_done():
             status.concludes()
             await self._write(pod)
@@ -216,7 +223,7 @@ class Kubelet:
         if not await self._begin(pod, name, outcome):
             return False
         await asyncio.sleep(outcome.seconds)
-        while outcome.until is not None and not outcome.until.is_set():
+        while outcome.until is not None and not outcome.until.is_set():  # noqa: ASYNC110 - set by another thread
             await asyncio.sleep(_POLL_SECONDS)
         if outcome.evicts:
             status.is_evicted(outcome.evicts, disruption=outcome.disruption)
@@ -256,7 +263,7 @@ class Kubelet:
                 ) as answer:
                     if answer.ok or answer.status in _GONE:
                         return
-                    if answer.status < 500 and answer.status != 429:  # noqa: PLR2004 - named by HTTP
+                    if answer.status < 500 and answer.status != 429:
                         raise RuntimeError(f"{pod.name}: status refused: {await answer.text()}")
             except aiohttp.ClientConnectionError:
                 pass

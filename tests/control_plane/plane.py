@@ -128,7 +128,11 @@ def meant_for_tests(path: Path) -> bool:
         return True
     config = yaml.safe_load(path.read_text()) or {}
     context = _named(config, "context", config["current-context"])
-    return urlsplit(_named(config, "cluster", context["cluster"])["server"]).hostname in ("127.0.0.1", "localhost", "::1")
+    return urlsplit(_named(config, "cluster", context["cluster"])["server"]).hostname in (
+        "127.0.0.1",
+        "localhost",
+        "::1",
+    )
 
 
 def _named(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:

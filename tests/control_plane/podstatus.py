@@ -73,7 +73,9 @@ class PodStatus:
     def concludes(self) -> None:
         """No container will run again: sidecars are stopped, and the pod has succeeded or failed."""
         for name in self._running():
-            self._end(name, 0 if name in self.sidecars else _TERMINATED, "Completed" if name in self.sidecars else "Error")
+            self._end(
+                name, 0 if name in self.sidecars else _TERMINATED, "Completed" if name in self.sidecars else "Error"
+            )
         codes = [self._code(name) for name in (*self._init, *self.mains) if name not in self.sidecars]
         self.phase = "Failed" if any(code != 0 for code in codes) else "Succeeded"
 
@@ -85,7 +87,9 @@ class PodStatus:
     def is_stopped(self) -> None:
         """Somebody deleted the pod: what ran was asked to end, and did."""
         for name in self._running():
-            self._end(name, 0 if name in self.sidecars else _TERMINATED, "Completed" if name in self.sidecars else "Error")
+            self._end(
+                name, 0 if name in self.sidecars else _TERMINATED, "Completed" if name in self.sidecars else "Error"
+            )
         if self.phase in ("Pending", "Running"):
             self.concludes()
 
@@ -102,7 +106,9 @@ class PodStatus:
             "ContainersReady": up,
             "Ready": up,
         }
-        listed = [{"type": kind, "status": str(value), "lastTransitionTime": _now()} for kind, value in conditions.items()]
+        listed = [
+            {"type": kind, "status": str(value), "lastTransitionTime": _now()} for kind, value in conditions.items()
+        ]
         if self._disrupted:
             target = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
             listed.append({**target, "message": self._reason["message"], "lastTransitionTime": _now()})

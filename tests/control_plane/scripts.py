@@ -31,7 +31,7 @@ class Outcome:
     evicts: str = ""
     """Instead of ending, its pod is evicted with this message."""
     disruption: bool = False
-    """The eviction is marked by the condition DisruptionTarget, as for pressure on the node, but not for a full volume."""
+    """The eviction is marked by the condition DisruptionTarget: pressure on the node is, a full volume is not."""
 
     @property
     def passes_at_once(self) -> bool:
