@@ -14,6 +14,7 @@
         ├── Refused               400, 413, 415, 422: the object is not acceptable, and will not be by itself
         ├── Forbidden             401, 403: rights are missing
         ├── Throttled             429: too many requests; `retry_after` seconds
+        ├── Deposed               not sent: another replica may lead by now
         └── Unavailable           5xx, timeouts, broken connections: the request may have been carried out or not
 
 Each message says what happened, where (file, field, column) and what to do. `reason` is a PascalCase word that
@@ -99,3 +100,7 @@ class Throttled(ClusterError):
 
 class Unavailable(ClusterError):
     """5xx, a timeout or a broken connection. Whether a write was carried out is not known."""
+
+
+class Deposed(ClusterError):
+    """Not sent, since another replica may lead by now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -13,7 +13,7 @@ from urllib.parse import quote
 import aiohttp
 
 from paritygate.cluster.connection import Connection
-from paritygate.errors import ClusterError, Conflict, Forbidden, Gone, Missing, Refused, Throttled, Unavailable
+from paritygate.errors import ClusterError, Conflict, Deposed, Forbidden, Gone, Missing, Refused, Throttled, Unavailable
 
 Object = dict[str, Any]
 """A Kubernetes object as plain data."""
@@ -111,16 +111,18 @@ class Client:
         burst: requests that may go at once.
         timeout: seconds that a request may take.
         watcher: told of every request.
+        may_write: asked before every write; False = another replica leads, and the write is refused.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is independent of the others
         self, connection: Connection, *, rate: float = 50.0, burst: int = 100, timeout: float = 15.0,
-        watcher: Watcher | None = None,
+        watcher: Watcher | None = None, may_write: Callable[[], bool] = lambda: True,
     ) -> None:  # fmt: skip
         self._connection = connection
         self._limit = RateLimit(rate, burst)
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._watcher: Watcher = watcher or Nobody()
+        self._may_write = may_write
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -202,6 +204,9 @@ class Client:
         if self._session is None:
             raise RuntimeError("the client is used outside of its context")
         await self._limit.take()
+        # The Lease keeps two replicas from working side by side; what fences a late write is its precondition.
+        if verb != "GET" and resource is not LEASES and not self._may_write():
+            raise Deposed(f"{verb} {path}: not sent, since another replica may lead by now")
         headers = {"Accept": _JSON, "Content-Type": content_type, **self._connection.authorization()}
         data = None if body is None else json.dumps(body).encode()
         status = 0

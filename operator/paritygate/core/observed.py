@@ -40,6 +40,8 @@ class Attempt:
     started_at: datetime
     ended_at: datetime | None = None
     failure: StageFailure | None = None
+    waiting: StageFailure | None = None
+    """What holds it up while it runs. Of class Configuration: it will not go on by itself."""
     at: StageName | None = None
     """What it is at, where one attempt carries several stages; None = `stage`."""
     stale: bool = False

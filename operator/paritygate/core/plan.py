@@ -135,12 +135,17 @@ def _attempted(draft: _Draft, stage: StageName, digest: str) -> Outlook:
 def _running(draft: _Draft, stage: StageName, attempt: Attempt) -> Outlook:
     limit, at = draft.observed.spec.jobs.deadline, attempt.at or stage
     ends = attempt.started_at + duration(limit)
-    if draft.observed.now >= ends:
-        message = f"{at} ran longer than spec.jobs.deadline, {limit}; raise it, or find out why the stage hangs"
+    held = attempt.waiting
+    if held is not None and held.failure is FailureClass.CONFIGURATION:
+        draft.actions.append(CancelStage(stage, attempt.digest, attempt.number, held.reason, held.message))
+    elif draft.observed.now >= ends:
+        why = f" ({held.reason}: {held.message})" if held else ""
+        message = f"{at} ran longer than spec.jobs.deadline, {limit}; raise it, or find out why the stage hangs{why}"
         draft.actions.append(CancelStage(stage, attempt.digest, attempt.number, "DeadlineExceeded", message))
     else:
         draft.requeue_at = ends
-    return Outlook(Step.WORKING, at.value, f"{at} is running, attempt {attempt.number}", at)
+    waits = f"; it waits: {held.reason}: {held.message}" if held else ""
+    return Outlook(Step.WORKING, at.value, f"{at} is running, attempt {attempt.number}{waits}", at)
 
 
 def _not_running(draft: _Draft, stage: StageName, digest: str, failed: list[Attempt]) -> Outlook:
@@ -274,6 +279,7 @@ def _pinned_recipe(observed: Observed) -> int:
     run = observed.status.run if observed.status else None
     if run is None:
         return stages.RECIPE
-    looking = run.inputs is None and run.spec == stages.spec_digest(observed.spec)
+    if run.spec is not None and run.spec == stages.spec_digest(observed.spec) and observed.sought is not None:
+        return run.recipe  # what was found is pinned with the spec; another runtime alone changes no recipe
     known = observed.inputs is not None and run.id == stages.run_id(observed.spec, observed.inputs)
-    return run.recipe if looking or known else stages.RECIPE
+    return run.recipe if known else stages.RECIPE

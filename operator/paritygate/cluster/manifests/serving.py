@@ -36,6 +36,8 @@ class RevisionPlan:
     server: str
     store: pods.StoreAccess
     defaults: Defaults
+    promoted: bool
+    """Whether the pointer is on it already: what serves may outlive its migration, what is only tried may not."""
     selector: Mapping[str, str]
     """Labels of the nodes that have processors of the class that was judged on."""
 
@@ -45,13 +47,14 @@ class RevisionPlan:
         return self.spec.serving
 
     def metadata(self, *, stamped: bool = True) -> Object:
-        """Head of each object of the revision: what has only been tried goes with its migration."""
+        """Head of each object of the revision."""
+        tried = {} if self.promoted else {"ownerReferences": [self.owner.reference()]}
         return {
             "namespace": self.owner.namespace,
             "name": self.name,
             "labels": {**self.owner.labels(), pods.REVISION: self.name},
             **({"annotations": stamps(self.grounds)} if stamped else {}),
-            "ownerReferences": [self.owner.reference()],
+            **(tried or owners(self.owner, self.spec.deletion_policy)),
         }
 
 

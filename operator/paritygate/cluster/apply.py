@@ -1,0 +1,296 @@
+"""Carries out the planner's actions, each with the preconditions that make it safe to repeat and to come late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from paritygate.api.artifacts import FailureClass, StageFailure, StageName
+from paritygate.api.orders import JobOrder
+from paritygate.api.report import Verdict
+from paritygate.api.spec import DeletionPolicy, Storage
+from paritygate.api.status import InputDigests
+from paritygate.cluster.cache import CANCELLED, Cache, Object, Snapshot, ended, owner_uid
+from paritygate.cluster.client import (
+    AUTOSCALERS,
+    BUDGETS,
+    CLAIMS,
+    DEPLOYMENTS,
+    JOBS,
+    MIGRATIONS,
+    PODS,
+    SERVICES,
+    Client,
+    Resource,
+)
+from paritygate.cluster.manifests import jobs, pods, serving
+from paritygate.cluster.observe import Pinned, service_name, status_of
+from paritygate.cluster.settings import Settings
+from paritygate.core.actions import (
+    Action,
+    ApplyRevision,
+    CancelStage,
+    Grounds,
+    RetireRevision,
+    SetTraffic,
+    StartStage,
+)
+from paritygate.core.conditions import timestamp
+from paritygate.core.observed import Observed
+from paritygate.errors import ConfigurationError, Conflict, Forbidden, Missing, Refused
+
+_DELETED_WHEN_CANCELLED = frozenset({"Suspended", "Superseded"})
+_KINDS = {resource.kind: resource for resource in (JOBS, DEPLOYMENTS, SERVICES, BUDGETS, AUTOSCALERS, CLAIMS)}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What actions are carried out on."""
+
+    snapshot: Snapshot
+    observed: Observed
+    run: Pinned
+
+    @property
+    def owner(self) -> pods.Owner:
+        """The migration."""
+        return pods.Owner(self.snapshot.key.namespace, self.observed.name, self.observed.uid, self.observed.generation)
+
+    @property
+    def claim(self) -> str:
+        """Name of the claim that a template makes."""
+        return f"{self.observed.name}-artefacts"
+
+
+class Applier:
+    """Carries out actions. ConfigurationError: somebody must change something; ClusterError: try again."""
+
+    def __init__(self, client: Client, cache: Cache, settings: Settings) -> None:
+        self._client, self._cache, self._settings = client, cache, settings
+
+    async def carry_out(self, action: Action, scene: Scene) -> None:
+        """Carries out one action."""
+        match action:
+            case StartStage():
+                await self._start(action, scene)
+            case CancelStage():
+                await self._cancel(action, scene)
+            case ApplyRevision():
+                await self._apply_revision(action, scene)
+            case SetTraffic():
+                await self._set_traffic(action, scene)
+            case RetireRevision():
+                await self._retire(action, scene)
+
+    def _storage(self, scene: Scene) -> Storage:
+        storage = scene.observed.spec.storage or self._settings.defaults.storage
+        if storage is None:
+            raise ConfigurationError("InvalidSpec", "spec.storage is missing and this cluster has no default")
+        return storage
+
+    async def _store(self, scene: Scene) -> pods.StoreAccess:
+        storage = self._storage(scene)
+        template = storage.claim_template
+        if template is not None:
+            claim = {
+                "apiVersion": CLAIMS.api_version,
+                "kind": CLAIMS.kind,
+                "metadata": {
+                    "namespace": scene.owner.namespace,
+                    "name": scene.claim,
+                    "labels": scene.owner.labels(),
+                    **serving.owners(scene.owner, scene.observed.spec.deletion_policy),
+                },
+                "spec": {
+                    "accessModes": [mode.value for mode in template.access_modes],
+                    "resources": {"requests": {"storage": template.size}},
+                    **({"storageClassName": template.storage_class_name} if template.storage_class_name else {}),
+                },
+            }
+            await self._create(CLAIMS, claim, _is_labelled)
+        return pods.store_access(storage, scene.claim)
+
+    async def _start(self, action: StartStage, scene: Scene) -> None:
+        store = await self._store(scene)
+        run, judged = scene.run, action.stage is StageName.VALIDATE
+        inputs = scene.observed.inputs
+        order = JobOrder(
+            job="Validate" if judged else "Convert",
+            migration=scene.observed.name,
+            spec=scene.observed.spec,
+            recipe=run.recipe,
+            environment=run.environment,
+            converter=run.converter,
+            runtime=run.runtime,
+            store=store.uri,
+            pinned=InputDigests(**vars(inputs)) if inputs else None,
+            stage=action.digest if judged else None,
+            artefacts=dict(action.inputs) if judged else {},
+        )
+        body = jobs.job(
+            jobs.JobPlan(
+                scene.owner, scene.observed.spec, order, action.digest if judged else run.sought, action.attempt,
+                run.worker, run.server, store, self._settings.defaults, self._settings.node_selector,
+            )
+        )  # fmt: skip
+        if any(j["metadata"]["name"] == body["metadata"]["name"] for j in scene.snapshot.of("Job")):
+            return
+        await self._try_pod(body)
+        await self._create(JOBS, body, lambda there: owner_uid(there) == scene.observed.uid)
+
+    async def _try_pod(self, job: Object) -> None:
+        """A Job whose pods admission refuses would be taken and never run: its pod is tried first, without effect."""
+        metadata, template = job["metadata"], job["spec"]["template"]
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            **template,
+            "metadata": {**template["metadata"], "namespace": metadata["namespace"], "name": metadata["name"]},
+        }
+        try:
+            await self._client.create(PODS, pod, dry_run=True)
+        except (Forbidden, Refused) as error:
+            raise ConfigurationError(
+                "PodRefused", f"the pod of Job {metadata['name']} is not admitted: {error}"
+            ) from error
+        except Conflict:
+            return
+
+    async def _cancel(self, action: CancelStage, scene: Scene) -> None:
+        kind = "validate" if action.stage is StageName.VALIDATE else "convert"
+        for job in scene.snapshot.of("Job"):
+            metadata = job["metadata"]
+            same = metadata["labels"].get(pods.JOB) == kind and metadata["labels"][pods.ATTEMPT] == str(action.attempt)
+            digest = metadata["annotations"].get(pods.DIGEST)
+            meant = digest == action.digest or (kind == "convert" and digest == scene.run.sought)
+            if not (same and meant) or ended(job) or owner_uid(job) != scene.observed.uid:
+                continue
+            if action.reason in _DELETED_WHEN_CANCELLED:
+                await self._delete(JOBS, job)
+                continue
+            # Kept, as the record of why it ended; suspending it takes its pods down.
+            why = StageFailure(
+                failure=FailureClass.CONFIGURATION, reason=action.reason, message=action.message
+            ).model_dump_json(by_alias=True)
+            patch = {"metadata": {"uid": metadata["uid"], "annotations": {CANCELLED: why}}, "spec": {"suspend": True}}
+            self._cache.apply(None, await self._client.merge(JOBS, metadata["namespace"], metadata["name"], patch))
+
+    async def _plan_of(self, name: str, grounds: Grounds, verdict: str, scene: Scene) -> serving.RevisionPlan:
+        store = await self._store(scene)
+        order = JobOrder(
+            job="Serve",
+            migration=scene.observed.name,
+            store=store.uri,
+            artefacts={StageName.CONVERT: grounds.candidate, StageName.VALIDATE: verdict},
+        )
+        return serving.RevisionPlan(
+            scene.owner, name, scene.observed.spec, grounds, order, scene.run.worker, scene.run.server, store,
+            self._settings.defaults, scene.observed.traffic == name, self._settings.node_selector,
+        )  # fmt: skip
+
+    async def _apply_revision(self, action: ApplyRevision, scene: Scene) -> None:
+        await self._live(action.grounds, scene)
+        for body in serving.objects(await self._plan_of(action.name, action.grounds, action.verdict, scene)):
+            await self._create(_KINDS[body["kind"]], body, _is_labelled)
+
+    async def _live(self, grounds: Grounds, scene: Scene) -> Object:
+        """The migration as it is now. Conflict: it is another by now than the plan was made for."""
+        live = await self._client.get(MIGRATIONS, scene.owner.namespace, scene.owner.name)
+        metadata = live["metadata"]
+        if (metadata["uid"], metadata["generation"]) != (grounds.uid, grounds.generation):
+            raise Conflict(f"migration {scene.snapshot.key} changed since it was observed; it is observed again")
+        if "deletionTimestamp" in metadata:
+            raise Conflict(f"migration {scene.snapshot.key} is being deleted")
+        return live
+
+    async def _set_traffic(self, action: SetTraffic, scene: Scene) -> None:
+        grounds, namespace = action.grounds, scene.owner.namespace
+        status = status_of(await self._live(grounds, scene))
+        verdict = status.verdict if status else None
+        if verdict is None or (verdict.result, verdict.report_digest) != (Verdict.PASSED, grounds.report):
+            raise Conflict(f"report {grounds.report} is not the one that stands in the status; it is observed again")
+        deployment = await self._client.get(DEPLOYMENTS, namespace, action.revision)
+        stamps = deployment["metadata"].get("annotations", {})
+        wrong = [key for key, value in serving.stamps(grounds).items()
+                 if key in {serving.CANDIDATE, serving.RUNTIME} and stamps.get(key) != value]  # fmt: skip
+        if wrong:
+            raise ConfigurationError(
+                "RevisionMismatch", f"Deployment {action.revision} differs from what passed in {', '.join(wrong)}"
+            )
+        if scene.observed.spec.deletion_policy is DeletionPolicy.RETAIN:
+            await self._release(action.revision, scene)
+        plan = await self._plan_of(action.revision, grounds, grounds.candidate, scene)
+        body = serving.service(
+            plan, service_name(scene.observed.name, scene.observed.spec), timestamp(scene.observed.now)
+        )
+        await self._point(body)
+
+    async def _release(self, revision: str, scene: Scene) -> None:
+        """What serves outlives its migration; done before traffic moves, so that it is never taken down with it."""
+        for resource in (AUTOSCALERS, BUDGETS, DEPLOYMENTS):
+            patch = {"metadata": {"ownerReferences": None}}
+            try:
+                self._cache.apply(None, await self._client.merge(resource, scene.owner.namespace, revision, patch))
+            except Missing:
+                continue
+
+    async def _point(self, body: Object) -> None:
+        """Moves the pointer in one write: a merge would keep old keys of the selector."""
+        metadata = body["metadata"]
+        there = await self._create(SERVICES, body, _is_labelled)
+        if there["spec"].get("selector") == body["spec"]["selector"]:
+            return
+        version = there["metadata"]["resourceVersion"]
+        operations: list[Object] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "replace", "path": "/spec/selector", "value": body["spec"]["selector"]},
+            {"op": "add", "path": "/metadata/annotations", "value": {
+                **there["metadata"].get("annotations", {}), **metadata["annotations"]}},
+        ]  # fmt: skip
+        try:
+            moved = await self._client.json_patch(SERVICES, metadata["namespace"], metadata["name"], operations)
+        except Refused as error:
+            raise Conflict(f"Service {metadata['name']} changed meanwhile; it is observed again") from error
+        self._cache.apply(None, moved)
+
+    async def _retire(self, action: RetireRevision, scene: Scene) -> None:
+        namespace = scene.owner.namespace
+        name = service_name(scene.observed.name, scene.observed.spec)
+        service = await self._client.get(SERVICES, namespace, name)
+        if service["spec"].get("selector", {}).get(pods.REVISION) == action.name:
+            raise Conflict(f"Service {name} points to {action.name} again; it is observed again")
+        for resource in (AUTOSCALERS, BUDGETS, DEPLOYMENTS):
+            try:
+                there = await self._client.get(resource, namespace, action.name)
+            except Missing:
+                continue
+            if _is_labelled(there) and there["metadata"]["labels"].get(pods.MIGRATION) == scene.owner.name:
+                await self._delete(resource, there)
+
+    async def _create(self, resource: Resource, body: Object, ours: Callable[[Object], bool]) -> Object:
+        """Creates, or finds what an earlier try created. ConfigurationError (NameConflict): it is somebody else's."""
+        metadata = body["metadata"]
+        try:
+            there = await self._client.create(resource, body)
+        except Conflict:
+            there = await self._client.get(resource, metadata["namespace"], metadata["name"])
+            if (
+                not ours(there)
+                or there["metadata"].get("labels", {}).get(pods.MIGRATION) != metadata["labels"][pods.MIGRATION]
+            ):
+                raise ConfigurationError(
+                    "NameConflict",
+                    f"{resource.kind} {metadata['name']} exists and is not of this migration; rename the migration, "
+                    f"or remove it: kubectl delete {resource.plural} -n {metadata['namespace']} {metadata['name']}",
+                ) from None
+        self._cache.apply(None, {"apiVersion": resource.api_version, "kind": resource.kind, **there})
+        return there
+
+    async def _delete(self, resource: Resource, item: Object) -> None:
+        metadata = item["metadata"]
+        await self._client.delete(resource, metadata["namespace"], metadata["name"], uid=metadata["uid"])
+        self._cache.apply("DELETED", {"apiVersion": resource.api_version, "kind": resource.kind, **item})
+
+
+def _is_labelled(item: Object) -> bool:
+    return bool(item["metadata"].get("labels", {}).get(pods.MANAGED_BY) == pods.MANAGER)

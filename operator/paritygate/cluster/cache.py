@@ -1,0 +1,164 @@
+"""What we have been told of the cluster: migrations and their children, by the migration that they belong to.
+
+Events may come late, twice or not at all. An older version never replaces a newer one, the answers to our own writes
+are taken in at once, and a listing (`replace`) removes what was deleted without an event.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from paritygate.cluster.keys import Key
+from paritygate.cluster.manifests.pods import MIGRATION
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One migration and everything that carries its name, at one moment. Objects must not be changed."""
+
+    key: Key
+    migration: Object | None
+    children: Mapping[str, tuple[Object, ...]]
+    """By kind, in the order of their names."""
+
+    def of(self, kind: str) -> tuple[Object, ...]:
+        """Children of one kind."""
+        return self.children.get(kind, ())
+
+
+def owner_uid(item: Object) -> str | None:
+    """UID of the controller that owns an object; None = nobody does."""
+    references = item["metadata"].get("ownerReferences", ())
+    return next((r["uid"] for r in references if r.get("controller")), None)
+
+
+class Cache:
+    """Objects by the key of their migration. For one event loop."""
+
+    def __init__(self) -> None:
+        self._migrations: dict[Key, Object] = {}
+        self._children: dict[Key, dict[tuple[str, str], Object]] = defaultdict(dict)
+
+    def apply(self, event: str | None, item: Object) -> Key | None:
+        """Takes in an event ('DELETED', anything else = it exists); the key to look at, None = it is none of ours."""
+        key = _key_of(item)
+        if key is None:
+            return None
+        if event == "DELETED":
+            self._remove(key, item)
+        else:
+            self._put(key, item)
+        return key
+
+    def replace(self, kind: str, items: Iterable[Object], began: int) -> set[Key]:
+        """Takes a complete listing of one kind; keys of which something came, changed or went.
+
+        `began`: the newest resourceVersion known when the listing began. What is newer than that and not listed was
+        made since, and stays.
+        """
+        touched: set[Key] = set()
+        listed: set[str] = set()
+        for item in items:
+            listed.add(item["metadata"]["uid"])
+            key = _key_of(item)
+            if key is not None and self._put(key, item):
+                touched.add(key)
+        for key, known in self._known(kind):
+            metadata = known["metadata"]
+            if metadata["uid"] not in listed and _version(known) <= began:
+                self._remove(key, known)
+                touched.add(key)
+        return touched
+
+    def newest(self) -> int:
+        """Newest resourceVersion seen; 0 = nothing was."""
+        versions = [_version(item) for item in self._migrations.values()]
+        versions += [_version(item) for children in self._children.values() for item in children.values()]
+        return max(versions, default=0)
+
+    def snapshot(self, key: Key) -> Snapshot:
+        """Everything of one migration."""
+        found: dict[str, list[Object]] = defaultdict(list)
+        for (kind, _), item in sorted(self._children.get(key, {}).items()):
+            found[kind].append(item)
+        return Snapshot(key, self._migrations.get(key), {kind: tuple(items) for kind, items in found.items()})
+
+    def keys(self) -> list[Key]:
+        """Every migration that is there, the oldest first."""
+        return sorted(self._migrations, key=lambda k: (self._migrations[k]["metadata"].get("creationTimestamp", ""), k))
+
+    def active(self) -> set[Key]:
+        """Migrations with a Job that has not ended."""
+        return {
+            key
+            for key, children in self._children.items()
+            if any(kind == "Job" and not ended(item) for (kind, _), item in children.items())
+        }
+
+    def _known(self, kind: str) -> list[tuple[Key, Object]]:
+        if kind == "ModelMigration":
+            return list(self._migrations.items())
+        return [(key, item) for key, all_ in self._children.items() for (k, _), item in list(all_.items()) if k == kind]
+
+    def _put(self, key: Key, item: Object) -> bool:
+        there = self._find(key, item)
+        same = there is not None and there["metadata"]["uid"] == item["metadata"]["uid"]
+        if same and there is not None and _version(there) >= _version(item):
+            return False
+        if not same and there is not None and _version(there) > _version(item):
+            return False  # a late word of an object that was replaced under its name
+        metadata = {k: v for k, v in item["metadata"].items() if k != "managedFields"}
+        slim = {**item, "metadata": metadata}
+        if item["kind"] == "ModelMigration":
+            self._migrations[key] = slim
+        else:
+            self._children[key][item["kind"], metadata["name"]] = slim
+        return True
+
+    def _remove(self, key: Key, item: Object) -> None:
+        there = self._find(key, item)
+        if there is None or there["metadata"]["uid"] != item["metadata"]["uid"]:
+            return
+        if item["kind"] == "ModelMigration":
+            del self._migrations[key]
+            return
+        del self._children[key][item["kind"], item["metadata"]["name"]]
+        if not self._children[key]:
+            del self._children[key]
+
+    def _find(self, key: Key, item: Object) -> Object | None:
+        if item["kind"] == "ModelMigration":
+            return self._migrations.get(key)
+        return self._children.get(key, {}).get((item["kind"], item["metadata"]["name"]))
+
+
+def ended(job: Object) -> bool:
+    """Whether a Job has ended, in whatever way, or was stopped by us."""
+    done = any(
+        c["type"] in {"Complete", "Failed"} and c["status"] == "True"
+        for c in job.get("status", {}).get("conditions", ())
+    )
+    return done or bool(job.get("spec", {}).get("suspend") and CANCELLED in job["metadata"].get("annotations", {}))
+
+
+CANCELLED = "paritygate.dev/cancelled"
+"""Annotation of a Job that we stopped: why, as a StageFailure."""
+
+
+def _key_of(item: Object) -> Key | None:
+    metadata = item["metadata"]
+    if item["kind"] == "ModelMigration":
+        return Key(metadata["namespace"], metadata["name"])
+    name = metadata.get("labels", {}).get(MIGRATION)
+    return Key(metadata["namespace"], name) if name else None
+
+
+def _version(item: Object) -> int:
+    """Versions of Kubernetes ≥ 1.35 are numbers that grow, as all before were in fact (KEP-5504)."""
+    text = item["metadata"].get("resourceVersion", "0")
+    return int(text) if text.isdigit() else 0

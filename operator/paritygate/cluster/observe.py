@@ -1,0 +1,365 @@
+"""From what the cluster holds of one migration to the planner's `Observed`. Pure: no I/O and no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+
+from paritygate.api.artifacts import Receipt, StageFailure, StageName
+from paritygate.api.digests import digest_of
+from paritygate.api.orders import Fetched, Published
+from paritygate.api.report import EvidenceSummary
+from paritygate.api.spec import ModelMigrationSpec, Strategy
+from paritygate.api.status import InputDigests, ModelMigrationStatus, StageState
+from paritygate.cluster import failures
+from paritygate.cluster.cache import Object, Snapshot, ended, owner_uid
+from paritygate.cluster.failures import moment
+from paritygate.cluster.manifests import pods, serving
+from paritygate.cluster.settings import Settings, violations
+from paritygate.core import stages
+from paritygate.core.observed import Attempt, Inputs, Observed, Revision
+from paritygate.errors import InvalidManifest
+
+Message = TypeVar("Message", Fetched, Published)
+CONVERT: Final = "convert"
+VALIDATE: Final = "validate"
+_AT: Final = {
+    "fetch": StageName.ASSESS,
+    "capture": StageName.CAPTURE,
+    "convert": StageName.CONVERT,
+    "validate": StageName.VALIDATE,
+}
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What the run goes by, whatever the operator's configuration says by now."""
+
+    worker: str
+    server: str
+    environment: str
+    """Digests, from here on."""
+    converter: str
+    runtime: str
+    recipe: int
+    sought: str
+    inputs: InputDigests | None
+    """As the status remembers them."""
+
+    def images(self) -> tuple[tuple[str, str], ...]:
+        """For the status."""
+        return (("candidate", self.server), ("convert", self.worker))
+
+
+def spec_of(migration: Object) -> ModelMigrationSpec:
+    """The spec. InvalidManifest: the CRD that is installed takes what this operator does not know."""
+    try:
+        return ModelMigrationSpec.model_validate(migration["spec"])
+    except ValidationError as error:
+        raise InvalidManifest([f"spec.{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]) from error
+
+
+def status_of(migration: Object) -> ModelMigrationStatus | None:
+    """The status as last written; None = there is none, or it is not ours to read."""
+    try:
+        return ModelMigrationStatus.model_validate(migration.get("status") or {})
+    except ValidationError:
+        return None
+
+
+def pinned(migration: Object, spec: ModelMigrationSpec, settings: Settings) -> Pinned:
+    """Images and recipe of the run: as the status pinned them while the spec stays, else as configured now."""
+    status = status_of(migration)
+    run = status.run if status else None
+    goes_on = run is not None and run.spec == stages.spec_digest(spec)
+    images = run.images if run is not None and goes_on else {}
+    worker = images.get("convert", settings.images.worker.name)
+    server = images.get("candidate", settings.images.server.name)
+    converter = settings.images.worker.digest if worker == settings.images.worker.name else digest_of(worker)
+    image = spec.source.environment.image if spec.source.environment else None
+    environment = converter if image is None else digest_of(image.to_dict())
+    recipe = run.recipe if run is not None and goes_on else stages.RECIPE
+    return Pinned(
+        worker=worker,
+        server=server,
+        environment=environment,
+        converter=converter,
+        runtime=_runtime(server, spec, settings),
+        recipe=recipe,
+        sought=stages.sought_digest(migration["metadata"]["name"], spec, environment, converter, recipe),
+        inputs=run.inputs if run is not None and goes_on else None,
+    )
+
+
+def _runtime(server: str, spec: ModelMigrationSpec, settings: Settings) -> str:
+    """Image, resources and kind of processor. As the image names itself where nothing else is asked for."""
+    known = settings.images.server
+    identity = known.digest if server == known.name else digest_of(server)
+    if known.identity is not None and spec.serving.resources is None and not settings.node_selector:
+        return identity
+    resources = spec.serving.resources or settings.defaults.serving
+    return digest_of(
+        {"server": identity, "resources": resources.to_dict(), "nodes": dict(sorted(settings.node_selector.items()))}
+    )
+
+
+def observe(snapshot: Snapshot, settings: Settings, now: datetime, queued: str | None) -> Observed:
+    """The snapshot in the planner's terms. InvalidManifest: the spec cannot be read."""
+    migration = snapshot.migration
+    if migration is None:
+        raise ValueError(f"{snapshot.key} is not there")
+    spec = spec_of(migration)
+    run = pinned(migration, spec, settings)
+    ours = [_Job(job, snapshot) for job in snapshot.of("Job") if owner_uid(job) == migration["metadata"]["uid"]]
+    wanted = [one for one in ours if one.kind == CONVERT and one.digest == run.sought]
+    inputs = _inputs(run, wanted)
+    status = status_of(migration)
+    problems = violations(spec, settings)
+    receipts = {**_remembered(status), **_published(ours, run.sought)}
+    revisions, traffic, since = _revisions(snapshot, spec)
+    generation = migration["metadata"]["generation"]
+    return Observed(
+        name=snapshot.key.name,
+        uid=migration["metadata"]["uid"],
+        generation=generation,
+        spec=spec,
+        now=now,
+        status=status,
+        inputs=None if problems else inputs,
+        unresolved=failures.configuration("InvalidSpec", "; ".join(problems)) if problems else None,
+        receipts=tuple(receipts.values()),
+        attempts=tuple(
+            a for one in ours for a in _attempts(one, run, inputs, snapshot.key.name, spec, generation, now)
+        ),
+        assessment=next((f.assessment for one in reversed(wanted) if (f := one.fetched)), None),
+        serving=spec.rollout.strategy is Strategy.BLUE_GREEN,
+        revisions=revisions,
+        traffic=traffic,
+        url=f"http://{service_name(snapshot.key.name, spec)}.{snapshot.key.namespace}.svc.cluster.local",
+        sought=run.sought,
+        images=run.images(),
+        queued=queued,
+        candidate_size=next((p.candidate_size for one in wanted if (p := one.published)), None),
+        traffic_since=since,
+    )
+
+
+def service_name(name: str, spec: ModelMigrationSpec) -> str:
+    """Of the Service that clients use."""
+    return spec.serving.service_name or name
+
+
+class _Job:
+    """One of our Jobs with its pods and what they said."""
+
+    def __init__(self, job: Object, snapshot: Snapshot) -> None:
+        metadata = job["metadata"]
+        self.job = job
+        self.pods = [pod for pod in snapshot.of("Pod") if owner_uid(pod) == metadata["uid"]]
+        self.kind: str = metadata.get("labels", {}).get(pods.JOB, "")
+        self.digest: str = metadata.get("annotations", {}).get(pods.DIGEST, "")
+        self.number = int(metadata.get("labels", {}).get(pods.ATTEMPT, "1"))
+        self.generation = int(metadata.get("annotations", {}).get(pods.GENERATION, "0"))
+        self.fetched = _said(self.pods, "fetch", Fetched) if self.kind == CONVERT else None
+        self.published = _said(self.pods, "publish", Published)
+
+    @property
+    def complete(self) -> bool:
+        """Whether Kubernetes calls it complete."""
+        conditions = self.job.get("status", {}).get("conditions", ())
+        return any(c["type"] == "Complete" and c["status"] == "True" for c in conditions)
+
+    @property
+    def restarted(self) -> bool:
+        """Whether the candidate's server died while it was judged."""
+        statuses = [s for pod in self.pods for s in pod.get("status", {}).get("initContainerStatuses", ())]
+        return any(s["name"] == "candidate" and s.get("restartCount", 0) > 0 for s in statuses)
+
+    @property
+    def trusted(self) -> Published | None:
+        """What a complete Job published, where it can be evidence."""
+        return self.published if self.complete and not self.restarted else None
+
+    @property
+    def started(self) -> datetime:
+        """When it began, or was asked for."""
+        text = self.job.get("status", {}).get("startTime") or self.job["metadata"]["creationTimestamp"]
+        return datetime.fromisoformat(text)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended; None = it runs."""
+        conditions = self.job.get("status", {}).get("conditions", ())
+        found = [c for c in conditions if c["type"] in {"Complete", "Failed"} and c["status"] == "True"]
+        return moment(found[0].get("lastTransitionTime")) if found else None
+
+    @property
+    def at(self) -> StageName:
+        """The stage that the pod is at: that of the last container that began."""
+        begun = [
+            s["name"]
+            for pod in self.pods
+            for s in pod.get("status", {}).get("initContainerStatuses", ())
+            if s["name"] in _AT and not s.get("state", {}).get("waiting")
+        ]
+        if self.kind == VALIDATE:
+            return StageName.VALIDATE
+        return _AT[begun[-1]] if begun else StageName.ASSESS
+
+
+def _said(found: list[Object], container: str, model: type[Message]) -> Message | None:
+    """The newest termination message of a container that ended well, where it is what it should be."""
+    for pod in reversed(found):
+        for name, state in failures.terminated(pod):
+            if name == container and state.get("exitCode") == 0:
+                try:
+                    return model.model_validate_json(state.get("message", ""))
+                except ValidationError:
+                    continue
+    return None
+
+
+def _inputs(run: Pinned, wanted: list[_Job]) -> Inputs | None:
+    """What the status pinned, else what a Job found. What runs where follows from images, never from a container."""
+    seen = run.inputs
+    for one in wanted:
+        found = one.fetched.inputs if one.fetched else one.published.inputs if one.published else None
+        seen = seen or found
+    if seen is None:
+        return None
+    return Inputs(
+        source=seen.source,
+        dataset=seen.dataset,
+        environment=run.environment,
+        converter=run.converter,
+        runtime=run.runtime,
+        capture=seen.capture,
+        candidate=seen.candidate,
+    )
+
+
+def _remembered(status: ModelMigrationStatus | None) -> dict[tuple[StageName, str], Receipt]:
+    """Receipts that the status holds, for when a Job is gone."""
+    found = {}
+    evidence = _evidence(status)
+    for stage in status.stages if status else ():
+        if stage.state is not StageState.SUCCEEDED or stage.output is None:
+            continue
+        if stage.name is StageName.VALIDATE and (evidence is None or evidence.stage != stage.digest):
+            continue
+        summary = evidence if stage.name is StageName.VALIDATE else None
+        found[stage.name, stage.digest] = Receipt(
+            stage=stage.name, digest=stage.digest, output=stage.output, summary=summary
+        )
+    return found
+
+
+def _evidence(status: ModelMigrationStatus | None) -> EvidenceSummary | None:
+    text = status.verdict.evidence if status and status.verdict else None
+    try:
+        return EvidenceSummary.model_validate_json(text) if text else None
+    except ValidationError:
+        return None
+
+
+def _published(ours: list[_Job], sought: str) -> dict[tuple[StageName, str], Receipt]:
+    found = {}
+    for one in ours:
+        for receipt in one.trusted.receipts if one.trusted else ():
+            own = receipt.stage is StageName.VALIDATE
+            if own == (one.kind == VALIDATE) and (one.digest == receipt.digest if own else one.digest == sought):
+                found[receipt.stage, receipt.digest] = receipt
+    return found
+
+
+def _attempts(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of the run
+    one: _Job, run: Pinned, inputs: Inputs | None, name: str, spec: ModelMigrationSpec, generation: int, now: datetime
+) -> list[Attempt]:
+    """The attempts that a Job stands for: one Job carries the three stages before Validate."""
+    state, failure = _state(one)
+    waiting = failures.holding_up(one.pods, now) if state is StageState.RUNNING else None
+
+    def attempt(stage: StageName, digest: str) -> Attempt:
+        return Attempt(
+            stage, digest, one.number, state, one.started, one.ended_at, failure, waiting,
+            one.at, one.generation != generation,
+        )  # fmt: skip
+
+    if one.kind == VALIDATE:
+        return [attempt(StageName.VALIDATE, one.digest)]
+    if one.digest != run.sought or inputs is None:
+        return [attempt(StageName.ASSESS, one.digest)]
+    return [
+        attempt(stage, stages.stage_digest(stage, name, spec, inputs, {}, run.recipe))
+        for stage in stages.wanted_stages(inputs)
+        if stage in {StageName.ASSESS, StageName.CAPTURE}
+    ]
+
+
+def _state(one: _Job) -> tuple[StageState, StageFailure | None]:
+    stopped = failures.cancelled(one.job)
+    if stopped is not None:
+        return StageState.FAILED, stopped
+    if one.complete:
+        return _completed(one)
+    if ended(one.job):
+        return StageState.FAILED, failures.of_failed(one.job, one.pods)
+    return StageState.RUNNING, None
+
+
+def _completed(one: _Job) -> tuple[StageState, StageFailure | None]:
+    """A Job that ended well proves nothing by that: what it published does."""
+    if one.restarted:
+        message = "the candidate's server ended and was started again while it was judged; its log says why"
+        return StageState.FAILED, failures.infrastructure("CandidateDied", message)
+    if one.published is None:
+        message = "the Job ended well, but its pod is gone or published nothing readable"
+        return StageState.FAILED, failures.infrastructure("EvidenceMissing", message)
+    if one.kind == VALIDATE and not any(r.digest == one.digest for r in one.published.receipts):
+        message = f"the Job was to judge stage {one.digest}, and published evidence for another"
+        return StageState.FAILED, failures.configuration("EvidenceInvalid", message)
+    return StageState.SUCCEEDED, None
+
+
+def _revisions(
+    snapshot: Snapshot, spec: ModelMigrationSpec
+) -> tuple[tuple[Revision, ...], str | None, datetime | None]:
+    """Revisions, the one that the Service points to, and since when."""
+    name = service_name(snapshot.key.name, spec)
+    service = next((s for s in snapshot.of("Service") if s["metadata"]["name"] == name), None)
+    traffic = service["spec"].get("selector", {}).get(pods.REVISION) if service else None
+    since = service["metadata"].get("annotations", {}).get(serving.PROMOTED_AT) if service else None
+    found = tuple(_revision(d) for d in snapshot.of("Deployment") if "deletionTimestamp" not in d["metadata"])
+    return found, traffic, moment(since)
+
+
+def _revision(deployment: Object) -> Revision:
+    stamps = deployment["metadata"].get("annotations", {})
+    status, spec = deployment.get("status", {}), deployment["spec"]
+    conditions = {c["type"]: c for c in status.get("conditions", ())}
+    wanted = spec.get("replicas", 1)
+    # Judged by numbers: Available may still speak of the generation before.
+    ready = (
+        status.get("observedGeneration") == deployment["metadata"]["generation"]
+        and wanted > 0
+        and status.get("updatedReplicas", 0) >= wanted
+        and status.get("availableReplicas", 0) >= wanted
+    )
+    progressing = conditions.get("Progressing", {})
+    failed = not ready and progressing.get("reason") == "ProgressDeadlineExceeded"
+    return Revision(
+        name=deployment["metadata"]["name"],
+        candidate=stamps.get(serving.CANDIDATE, ""),
+        runtime=stamps.get(serving.RUNTIME, ""),
+        report=stamps.get(serving.REPORT, ""),
+        ready=ready,
+        ready_since=moment(conditions.get("Available", {}).get("lastTransitionTime")) if ready else None,
+        failure=failures.configuration(
+            "RevisionFailed", f"revision {deployment['metadata']['name']}: {progressing.get('message', 'not ready')}"
+        )
+        if failed
+        else None,
+    )

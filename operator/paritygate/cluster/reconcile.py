@@ -1,0 +1,103 @@
+"""Observe, plan, apply, write the status once, then tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from paritygate.api.status import ModelMigrationStatus, StageState
+from paritygate.cluster import status as writing
+from paritygate.cluster.apply import Applier, Scene
+from paritygate.cluster.cache import Cache, Object, Snapshot
+from paritygate.cluster.client import Client
+from paritygate.cluster.keys import Key
+from paritygate.cluster.observe import observe, pinned, spec_of, status_of
+from paritygate.cluster.settings import Settings
+from paritygate.cluster.slots import Slots
+from paritygate.core.actions import StartStage
+from paritygate.core.conditions import PlannedEvent, transition_events
+from paritygate.core.observed import Observed
+from paritygate.core.plan import Plan, plan
+from paritygate.errors import ClusterError, ConfigurationError, InvalidManifest
+
+_LOOK_AGAIN: Final = 60.0
+"""Seconds after which what an administrator may have mended is tried again: quotas, policies, names."""
+
+
+class Told(Protocol):
+    """Hears of what happens, for logs and metrics."""
+
+    def planned(self, key: Key, observed: Observed, made: Plan) -> None:
+        """A plan was made."""
+
+    def missed(self, key: Key, error: Exception) -> None:
+        """An event could not be told."""
+
+
+class Reconciler:
+    """Brings one migration a step further; everything it knows is in the cluster."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a part of its own
+        self, client: Client, cache: Cache, settings: Settings, slots: Slots, now: Callable[[], datetime], told: Told,
+        reporter: str,
+    ) -> None:  # fmt: skip
+        self._client, self._cache, self._settings, self._slots = client, cache, settings, slots
+        self._now, self._told, self._reporter = now, told, reporter
+        self._applier = Applier(client, cache, settings)
+
+    async def __call__(self, key: Key) -> float | None:
+        """Seconds after which to look again, or None. ClusterErrors pass, and are retried by the queue."""
+        snapshot = self._cache.snapshot(key)
+        migration = snapshot.migration
+        if migration is None or "deletionTimestamp" in migration["metadata"]:
+            self._slots.release(key)
+            return None
+        now = self._now()
+        try:
+            scene, made = self._planned(snapshot, now)
+        except InvalidManifest as error:
+            self._slots.release(key)
+            return await self._refuse(migration, "InvalidSpec", str(error), now)
+        self._told.planned(key, scene.observed, made)
+        try:
+            for action in made.actions:
+                await self._applier.carry_out(action, scene)
+        except ConfigurationError as error:
+            self._slots.release(key)
+            return await self._refuse(migration, error.reason, error.message, now)
+        await self._write(migration, made.status, made.events, now)
+        return None if made.requeue_at is None else max(0.0, (made.requeue_at - self._now()) / timedelta(seconds=1))
+
+    def _planned(self, snapshot: Snapshot, now: datetime) -> tuple[Scene, Plan]:
+        assert snapshot.migration is not None  # noqa: S101 - asked before
+        spec = spec_of(snapshot.migration)
+        run = pinned(snapshot.migration, spec, self._settings)
+        queued = self._slots.ask(snapshot.key, self._cache.active())
+        observed = observe(snapshot, self._settings, now, queued)
+        made = plan(observed)
+        works = any(isinstance(a, StartStage) for a in made.actions)
+        works = works or any(a.state is StageState.RUNNING for a in observed.attempts)
+        if queued is None and not works:
+            self._slots.release(snapshot.key)
+        return Scene(snapshot, observed, run), made
+
+    async def _refuse(self, migration: Object, reason: str, message: str, now: datetime) -> float:
+        before = status_of(migration)
+        after = writing.stalled(before, reason, message, migration["metadata"]["generation"], now)
+        events = transition_events(before.conditions if before else (), after.conditions)
+        await self._write(migration, after, events, now)
+        return _LOOK_AGAIN
+
+    async def _write(
+        self, migration: Object, status: ModelMigrationStatus, events: tuple[PlannedEvent, ...], now: datetime
+    ) -> None:
+        stored = await writing.write_status(self._client, migration, status)
+        if stored is None:
+            return
+        self._cache.apply(None, stored)
+        try:
+            await writing.emit(self._client, stored, events, now, self._reporter)
+        except ClusterError as error:
+            # An event is for people and is not worth a second reconcile: the condition says the same.
+            self._told.missed(Key(migration["metadata"]["namespace"], migration["metadata"]["name"]), error)
