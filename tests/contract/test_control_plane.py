@@ -10,8 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
-from control_plane import binaries, fixtures, plane
+from control_plane import binaries, fixtures, identities, plane, volumes
 from control_plane.client import Refused
 from control_plane.kubelet import Kubelet
 from paritygate import clock
@@ -190,6 +191,56 @@ def test_an_identity_may_do_only_what_it_was_granted(control_plane, api, namespa
         assert refused.value.code == 403
         with pytest.raises(Refused):
             limited.get("ConfigMap", "kube-root-ca.crt", "default")
+
+
+def test_what_an_identity_may_do_everywhere_ends_with_the_test(control_plane, api, namespace):
+    rule = {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}
+    token = identities.identity(api, namespace, (), [rule])
+    with control_plane.client(token) as limited:
+        assert limited.list("Node")
+        identities.discard(api, namespace)
+
+        def refused():
+            try:
+                limited.list("Node")
+            except Refused:
+                return True
+            return False
+
+        until(refused)
+
+
+def test_provides_volumes(api, namespace):
+    claim = {
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": "shared",
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+    metadata = {"name": "models", "namespace": namespace}
+    api.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim})
+    bound = volumes.provide(api, namespace, "models")
+    assert bound["status"]["capacity"] == {"storage": "1Gi"}
+
+
+def test_takes_the_first_kubeconfig_that_is_there(tmp_path, monkeypatch):
+    present = tmp_path / "config"
+    present.touch()
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'missing'}{os.pathsep}{present}")
+    assert plane.kubeconfig_given() == present
+    monkeypatch.delenv("KUBECONFIG")
+    assert plane.kubeconfig_given() is None
+
+
+def test_says_that_a_kubeconfig_cannot_be_used(tmp_path):
+    path = tmp_path / "config"
+    user = {"exec": {"command": "none-such"}}
+    config = yaml.safe_load(plane.kubeconfig("https://127.0.0.1:1", tmp_path / "ca.crt", "token"))
+    path.write_text(yaml.safe_dump({**config, "users": [{"name": "test", "user": user}]}))
+    with (
+        pytest.raises(plane.StartFailed, match="neither a token nor a client certificate"),
+        plane.existing(path, tmp_path),
+    ):
+        pass
 
 
 def test_nobody_gets_in_without_a_token(control_plane):

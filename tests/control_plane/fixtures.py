@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from control_plane import binaries, plane
+from control_plane import binaries, identities, plane
 from control_plane.client import Client, path_of
-from control_plane.identities import identity as made_identity
 from control_plane.plane import ControlPlane
 
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A Kubernetes control plane, shared by all tests and workers of the session: use namespaces of your own."""
-    given = os.environ.get("KUBECONFIG")
-    if given and plane.meant_for_tests(Path(given)):
-        with plane.existing(Path(given), tmp_path_factory.mktemp("cluster")) as found:
+    given = plane.kubeconfig_given()
+    if given and plane.meant_for_tests(given):
+        with plane.existing(given, tmp_path_factory.mktemp("cluster")) as found:
             yield found
         return
     session = tmp_path_factory.getbasetemp()
@@ -76,6 +75,10 @@ def discard(api: Client, namespace: str) -> None:
 
 
 @pytest.fixture
-def identity(api: Client, namespace: str) -> Callable[..., str]:
-    """`identity(rules)` is the token of a new ServiceAccount that may do in the namespace what these RBAC rules say."""
-    return lambda *rules: made_identity(api, namespace, rules)
+def identity(api: Client, namespace: str) -> Iterator[Callable[..., str]]:
+    """`identity(*rules, everywhere=[…])` is the token of a new ServiceAccount that may do what these RBAC rules say.
+
+    The first rules hold in the namespace, the others in every namespace and for what has none.
+    """
+    yield lambda *rules, everywhere=(): identities.identity(api, namespace, rules, everywhere)
+    identities.discard(api, namespace)

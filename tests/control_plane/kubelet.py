@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 
 import aiohttp
+import pytest
 
 from control_plane.client import STRATEGIC, path_of
 from control_plane.plane import ControlPlane
@@ -50,7 +51,8 @@ class Kubelet:
         self._watching = threading.Event()
 
     def __enter__(self) -> Self:
-        assert self._plane.node, "pods of this cluster are completed by its own kubelets"
+        if self._plane.node is None:
+            pytest.skip("pods of this cluster are completed by its own kubelets, not as a test says")
         self._thread.start()
         assert self._watching.wait(30) or not self._failures, self._failures
         return self

@@ -119,6 +119,12 @@ def existing(path: Path, folder: Path) -> Iterator[ControlPlane]:
     yield plane if nodes != [NODE] else ControlPlane(**{**plane.__dict__, "node": NODE})
 
 
+def kubeconfig_given() -> Path | None:
+    """The first file that KUBECONFIG names, as far as it exists; never `~/.kube/config`, which is private."""
+    paths = map(Path, filter(None, os.environ.get("KUBECONFIG", "").split(os.pathsep)))
+    return next((path for path in paths if path.is_file()), None)
+
+
 def meant_for_tests(path: Path) -> bool:
     """Whether tests may use the cluster of this kubeconfig file: it is on this machine, or somebody says so.
 
@@ -127,6 +133,8 @@ def meant_for_tests(path: Path) -> bool:
     if os.environ.get("USE_EXISTING_CLUSTER") == "true":
         return True
     config = yaml.safe_load(path.read_text()) or {}
+    if not config.get("current-context"):
+        return False
     context = _named(config, "context", config["current-context"])
     return urlsplit(_named(config, "cluster", context["cluster"])["server"]).hostname in (
         "127.0.0.1",
