@@ -29,6 +29,8 @@ from paritygate.local.processes import Process, tail
 
 NODE: Final = "worker"
 """The one node, on which the stand-in for the kubelet completes pods."""
+STAND_IN: Final = "paritygate.dev/stand-in"
+"""The label that tells this node from one with a kubelet."""
 _READY_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.02
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -184,7 +186,12 @@ def _node() -> dict[str, object]:
         "kind": "Node",
         "metadata": {
             "name": NODE,
-            "labels": {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
+            "labels": {
+                STAND_IN: "true",
+                "kubernetes.io/hostname": NODE,
+                "kubernetes.io/os": "linux",
+                "kubernetes.io/arch": "amd64",
+            },
         },
         "status": {
             "capacity": room,

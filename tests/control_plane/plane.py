@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ import yaml
 
 from control_plane import binaries
 from control_plane.client import Client
-from control_plane.daemon import NODE, kubeconfig
+from control_plane.daemon import STAND_IN, kubeconfig
 from paritygate import clock
 
 _PREFIX: Final = "paritygate-control-plane-"
@@ -115,8 +115,8 @@ def existing(path: Path, folder: Path) -> Iterator[ControlPlane]:
         (certificate[0], certificate[1]) if certificate[0] and certificate[1] else None,
     )
     with plane.client() as client:
-        nodes = [node["metadata"]["name"] for node in client.list("Node")]
-    yield plane if nodes != [NODE] else ControlPlane(**{**plane.__dict__, "node": NODE})
+        ours = [node["metadata"]["name"] for node in client.list("Node", labelSelector=STAND_IN)]
+    yield replace(plane, node=ours[0]) if ours else plane
 
 
 def kubeconfig_given() -> Path | None:
