@@ -1,6 +1,7 @@
 """Jobs on the control plane for tests: the real Job controller, and pods that do what a script says."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -191,11 +192,20 @@ def test_cuts_messages_as_the_kubelet_does(control_plane, api, namespace):
 
 
 def test_shows_a_sidecar_that_restarted(control_plane, api, namespace):
-    with Kubelet(control_plane, namespace, play(candidate=Outcome(exit_code=None, restarts=1))):
+    with Kubelet(control_plane, namespace, play(candidate=replace(OUT_OF_MEMORY, restarts=1))):
         api.create(job(namespace))
         api.until("Job", "validate", namespace, holds("Complete"))
     (candidate,) = [c for c in pod_of(api, namespace)["status"]["initContainerStatuses"] if c["name"] == "candidate"]
     assert candidate["restartCount"] == 1
+    assert candidate["lastState"]["terminated"]["reason"] == "OOMKilled"
+    assert candidate["state"]["terminated"]["exitCode"] == 0
+
+
+def test_a_sidecar_that_has_to_be_killed_does_not_fail_the_pod(control_plane, api, namespace):
+    with Kubelet(control_plane, namespace, play(candidate=Outcome(exit_code=137))):
+        api.create(job(namespace))
+        api.until("Job", "validate", namespace, holds("Complete"))
+    assert states(pod_of(api, namespace))["candidate"]["terminated"]["exitCode"] == 137
 
 
 def test_pods_below_the_standard_are_refused(api, namespace):

@@ -248,7 +248,7 @@ class Kubelet:
 
     async def _stop(self, pod: "_Pod") -> None:
         if not pod.status.is_done():
-            pod.status.is_stopped()
+            pod.status.concludes()
             await self._write(pod)
         body = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod.uid}}
         async with self._http.delete(pod.path, json=body) as answer:

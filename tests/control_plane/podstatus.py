@@ -29,6 +29,7 @@ class PodStatus:
         self.phase = "Pending"
         self._reason: dict[str, str] = {}
         self._disrupted = False
+        self._codes_at_stop: dict[str, int] = {}
         self.ready = True
         """Whether a test lets the pod pass its readiness probes."""
 
@@ -54,7 +55,10 @@ class PodStatus:
         entry.update(state={"running": {"startedAt": _now()}}, started=True, restartCount=outcome.restarts)
         entry["ready"] = outcome.ready if name in self.sidecars or name in self.mains else False
         if outcome.restarts:
-            entry["lastState"] = {"terminated": self._ended(name, 1, "Error", "", _now())}
+            last = self._ended(name, outcome.exit_code or 1, outcome.reason or "Error", outcome.message, _now())
+            entry["lastState"] = {"terminated": last}
+        elif name in self.sidecars:
+            self._codes_at_stop[name] = outcome.exit_code or 0
         if all("running" in self._entries[main]["state"] for main in self.mains):
             self.phase = "Running"
 
@@ -71,11 +75,10 @@ class PodStatus:
         self.waits(name, "CrashLoopBackOff", f"back-off restarting failed container={name}")
 
     def concludes(self) -> None:
-        """No container will run again: sidecars are stopped, and the pod has succeeded or failed."""
+        """No container will run again: what still runs is stopped, and the pod has succeeded or failed."""
         for name in self._running():
-            self._end(
-                name, 0 if name in self.sidecars else _TERMINATED, "Completed" if name in self.sidecars else "Error"
-            )
+            code = self._codes_at_stop.get(name, 0) if name in self.sidecars else _TERMINATED
+            self._end(name, code, "Error" if code else "Completed")
         codes = [self._code(name) for name in (*self._init, *self.mains) if name not in self.sidecars]
         self.phase = "Failed" if any(code != 0 for code in codes) else "Succeeded"
 
@@ -83,15 +86,6 @@ class PodStatus:
         for name in self._running():
             self._end(name, _KILLED, "ContainerStatusUnknown")
         self.phase, self._reason, self._disrupted = "Failed", {"reason": "Evicted", "message": message}, disruption
-
-    def is_stopped(self) -> None:
-        """Somebody deleted the pod: what ran was asked to end, and did."""
-        for name in self._running():
-            self._end(
-                name, 0 if name in self.sidecars else _TERMINATED, "Completed" if name in self.sidecars else "Error"
-            )
-        if self.phase in ("Pending", "Running"):
-            self.concludes()
 
     def is_done(self) -> bool:
         return self.phase in ("Succeeded", "Failed")

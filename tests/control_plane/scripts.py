@@ -13,7 +13,7 @@ class Outcome:
     """What becomes of one container."""
 
     exit_code: int | None = 0
-    """None = runs until the pod is stopped."""
+    """None = runs until the pod is stopped. Of a sidecar: with what it ends when it is stopped."""
     message: str = ""
     """Its termination message, cut as the kubelet cuts it."""
     reason: str = ""
@@ -27,7 +27,7 @@ class Outcome:
     ready: bool = True
     """Whether it passes its readiness probe while it runs."""
     restarts: int = 0
-    """How often it ended and was started again before."""
+    """How often it ended, with this exit code and reason, and was started again; then it runs well."""
     evicts: str = ""
     """Instead of ending, its pod is evicted with this message."""
     disruption: bool = False
