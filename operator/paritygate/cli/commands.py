@@ -18,7 +18,7 @@ from paritygate.api.manifest import load_manifest
 from paritygate.api.report import Verdict
 from paritygate.cli.infer import inferred_manifest
 from paritygate.cli.progress import display
-from paritygate.errors import UsageError
+from paritygate.errors import ConfigurationError, UsageError
 from paritygate.local.run import Interrupted, LocalRun, Options, Outcome
 from paritygate.local.workdir import WorkFolder
 from paritygate.report import files, text
@@ -36,10 +36,22 @@ def carry_out(options: argparse.Namespace, rest: list[str]) -> int:
             return _serve(options, rest)
         case "report":
             return _report(options)
+        case "operator":
+            return _operator(options)
         case "crd":
             sys.stdout.write(crd.crd_yaml())
             return 0
     return _stage(options, StageName(options.command.capitalize()))
+
+
+def _operator(options: argparse.Namespace) -> int:
+    try:
+        from paritygate.handlers.main import run  # noqa: PLC0415 - needs the extra `operator`
+    except ImportError as error:
+        raise ConfigurationError(
+            "MissingExtra", f"the operator needs {error.name}; install it with pip install 'paritygate[operator]'"
+        ) from error
+    return run(options.config, options.port)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 from paritygate import __version__
 from paritygate.api.artifacts import StageName
 from paritygate.cli import commands
-from paritygate.errors import InvalidManifest, ParityGateError, UsageError
+from paritygate.errors import InvalidManifest, InvalidSettings, ParityGateError, UsageError
 
 USAGE: Final = 64
 ERROR: Final = 3
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options, rest = parser().parse_known_args(arguments)
         _require_understood(options.command, rest)
         return commands.carry_out(options, rest)
-    except (InvalidManifest, UsageError) as error:
+    except (InvalidManifest, InvalidSettings, UsageError) as error:
         sys.stderr.write(f"{error}\n")
         return USAGE
     except ParityGateError as error:
@@ -75,6 +75,11 @@ def parser() -> argparse.ArgumentParser:
     report = add("report", help="show a report, or write its page")
     report.add_argument("report", type=Path, metavar="REPORT.JSON")
     report.add_argument("--html", type=Path, metavar="FILE", help="write the page for people to FILE")
+    operator = add("operator", help="run the operator of a cluster")
+    operator.add_argument("--config", type=Path, required=True, metavar="FILE", help="the operator's configuration")
+    operator.add_argument(
+        "--port", type=int, default=8081, help="of /livez, /readyz and /metrics (default: %(default)s)"
+    )
     add("crd", help="print the CustomResourceDefinition")
     return root
 

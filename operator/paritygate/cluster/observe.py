@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
@@ -26,6 +26,8 @@ from paritygate.errors import InvalidManifest
 Message = TypeVar("Message", Fetched, Published)
 CONVERT: Final = "convert"
 VALIDATE: Final = "validate"
+SETTLING: Final = timedelta(seconds=15)
+"""How much later than its Job's a pod's last word may come: they are watched apart."""
 _AT: Final = {
     "fetch": StageName.ASSESS,
     "capture": StageName.CAPTURE,
@@ -152,6 +154,12 @@ def service_name(name: str, spec: ModelMigrationSpec) -> str:
     return spec.serving.service_name or name
 
 
+def settles(snapshot: Snapshot, now: datetime) -> bool:
+    """Whether a Job ended so lately that the last word of its pods may still come."""
+    found = (_Job(job, snapshot).ended_at for job in snapshot.of("Job"))
+    return any(moment is not None and now < moment + SETTLING for moment in found)
+
+
 class _Job:
     """One of our Jobs with its pods and what they said."""
 
@@ -182,6 +190,12 @@ class _Job:
     def trusted(self) -> Published | None:
         """What a complete Job published, where it can be evidence."""
         return self.published if self.complete and not self.restarted else None
+
+    @property
+    def told(self) -> bool:
+        """Whether all pods that we see have ended, and there are some."""
+        phases = [pod.get("status", {}).get("phase") for pod in self.pods]
+        return bool(phases) and all(phase in {"Succeeded", "Failed"} for phase in phases)
 
     @property
     def started(self) -> datetime:
@@ -279,7 +293,7 @@ def _attempts(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of th
     one: _Job, run: Pinned, inputs: Inputs | None, name: str, spec: ModelMigrationSpec, generation: int, now: datetime
 ) -> list[Attempt]:
     """The attempts that a Job stands for: one Job carries the three stages before Validate."""
-    state, failure = _state(one)
+    state, failure = _state(one, now)
     waiting = failures.holding_up(one.pods, now) if state is StageState.RUNNING else None
 
     def attempt(stage: StageName, digest: str) -> Attempt:
@@ -299,10 +313,12 @@ def _attempts(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of th
     ]
 
 
-def _state(one: _Job) -> tuple[StageState, StageFailure | None]:
+def _state(one: _Job, now: datetime) -> tuple[StageState, StageFailure | None]:
     stopped = failures.cancelled(one.job)
     if stopped is not None:
         return StageState.FAILED, stopped
+    if ended(one.job) and not one.told and one.ended_at is not None and now < one.ended_at + SETTLING:
+        return StageState.RUNNING, None
     if one.complete:
         return _completed(one)
     if ended(one.job):

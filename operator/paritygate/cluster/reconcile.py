@@ -12,7 +12,7 @@ from paritygate.cluster.apply import Applier, Scene
 from paritygate.cluster.cache import Cache, Object, Snapshot
 from paritygate.cluster.client import Client
 from paritygate.cluster.keys import Key
-from paritygate.cluster.observe import observe, pinned, spec_of, status_of
+from paritygate.cluster.observe import SETTLING, observe, pinned, settles, spec_of, status_of
 from paritygate.cluster.settings import Settings
 from paritygate.cluster.slots import Slots
 from paritygate.core.actions import StartStage
@@ -67,7 +67,9 @@ class Reconciler:
             self._slots.release(key)
             return await self._refuse(migration, error.reason, error.message, now)
         await self._write(migration, made.status, made.events, now)
-        return None if made.requeue_at is None else max(0.0, (made.requeue_at - self._now()) / timedelta(seconds=1))
+        times = [made.requeue_at] if made.requeue_at is not None else []
+        times += [now + SETTLING] if settles(snapshot, now) else []
+        return max(0.0, (min(times) - self._now()) / timedelta(seconds=1)) if times else None
 
     def _planned(self, snapshot: Snapshot, now: datetime) -> tuple[Scene, Plan]:
         assert snapshot.migration is not None  # noqa: S101 - asked before

@@ -1,0 +1,213 @@
+"""One replica of the operator, from waiting for the Lease to its loss."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import kopf
+from aiohttp import web
+
+from paritygate import clock
+from paritygate.api.base import duration
+from paritygate.cluster.cache import Cache
+from paritygate.cluster.client import Client, Resource
+from paritygate.cluster.connection import Connection
+from paritygate.cluster.keys import Key
+from paritygate.cluster.lease import Lease
+from paritygate.cluster.manifests.pods import SELECTOR
+from paritygate.cluster.queue import Priority, WorkQueue
+from paritygate.cluster.reconcile import Reconciler
+from paritygate.cluster.settings import Settings
+from paritygate.cluster.slots import Slots
+from paritygate.errors import ClusterError
+from paritygate.handlers.health import Pulse, application
+from paritygate.handlers.metrics import Metrics
+from paritygate.handlers.resync import WATCHED, resync
+
+_logger = logging.getLogger(__name__)
+LEASE: Final = "paritygate-operator"
+_SHUTDOWN_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which replica this is, and where."""
+
+    name: str
+    namespace: str
+    """Where the Lease is."""
+    host: str = "0.0.0.0"  # noqa: S104 - probes come from the node
+    port: int = 8081
+
+
+class Deposed(Exception):
+    """Another replica leads: the process must end, since it may hold what it can no longer write."""
+
+
+class Operator:
+    """One replica."""
+
+    def __init__(self, settings: Settings, connection: Connection, identity: Identity) -> None:
+        self._settings, self._connection, self._identity = settings, connection, identity
+        self._resync = duration(settings.resync).total_seconds()
+        self._cache = Cache()
+        self._slots = Slots(settings.caps, lambda key: self._queue.add(key, Priority.LOW))
+        self._metrics = Metrics(lambda: self._slots.held)
+        self._listed: float | None = None
+        caps = settings.caps
+        self._client = Client(
+            connection, rate=caps.requests_per_second, burst=caps.burst, watcher=self._metrics,
+            may_write=lambda: self._lease.leading,
+        )  # fmt: skip
+        self._lease = Lease(self._client, identity.namespace, LEASE, identity.name, clock.now, clock.monotonic)
+        self._reconciler = Reconciler(
+            self._client, self._cache, settings, self._slots, clock.now, self._metrics, identity.name
+        )
+        self._queue: WorkQueue[Key] = WorkQueue(
+            self._reconciler, workers=caps.workers, spread=random.random, hooks=self._metrics,
+            failed=self._metrics.failed,
+        )  # fmt: skip
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set. Deposed: the Lease was lost."""
+        async with self._client, self._answering():
+            acquiring = asyncio.create_task(self._lease.acquire())
+            await _first(acquiring, asyncio.create_task(stop.wait()))
+            if not self._lease.leading:
+                return
+            _logger.info("%s leads", self._identity.name)
+            try:
+                await self._lead(stop)
+            finally:
+                await self._lease.give_up()
+
+    async def _lead(self, stop: asyncio.Event) -> None:
+        await self._list()
+        ending = asyncio.Event()
+        tasks = {
+            "lease": asyncio.create_task(self._lease.keep()),
+            "queue": asyncio.create_task(self._queue.run()),
+            "resync": asyncio.create_task(self._keep_listing()),
+            "events": asyncio.create_task(self._watch(ending)),
+            "stop": asyncio.create_task(stop.wait()),
+        }
+        try:
+            await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            if tasks["lease"].done():
+                raise Deposed(f"{self._identity.name} lost the Lease")
+            for name in ("queue", "resync", "events"):
+                if tasks[name].done():
+                    tasks[name].result()
+                    raise RuntimeError(f"{name} ended by itself")
+        finally:
+            self._queue.stop()
+            ending.set()
+            tasks["resync"].cancel()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait([tasks["queue"], tasks["events"]], timeout=_SHUTDOWN_SECONDS)
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    async def _list(self) -> None:
+        """InfrastructureErrors pass: without a first listing nothing may be judged."""
+        for key in await resync(self._client, self._cache, self._settings.namespaces):
+            self._queue.add(key, Priority.LOW)
+        self._listed = clock.monotonic()
+
+    async def _keep_listing(self) -> None:
+        while True:
+            # Spread, so that operators of many clusters, or restarts, do not list in step.
+            await asyncio.sleep(self._resync * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+            try:
+                await self._list()
+            except ClusterError as error:
+                _logger.warning("the listing failed and is tried again: %s", error)
+
+    async def _watch(self, ending: asyncio.Event) -> None:
+        namespaces = self._settings.namespaces
+        await kopf.operator(
+            registry=self._registry(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=ending,
+        )
+
+    def _registry(self) -> Any:
+        registry = kopf.OperatorRegistry()
+
+        @kopf.on.startup(registry=registry)
+        def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+            settings.posting.enabled = False
+            settings.watching.chunk_size = 500
+            settings.queueing.idle_timeout = 1.0
+            settings.scanning.disabled = bool(self._settings.namespaces)
+
+        @kopf.on.login(registry=registry)
+        def _login(**_: Any) -> kopf.ConnectionInfo:
+            return _kopf_connection(self._connection)
+
+        for resource in WATCHED:
+            self._listen(registry, resource)
+        return registry
+
+    def _listen(self, registry: Any, resource: Resource) -> None:
+        labels = {} if resource.plural == "modelmigrations" else {SELECTOR.split("=")[0]: SELECTOR.split("=")[1]}
+
+        @kopf.on.event(
+            resource.group, resource.version, resource.plural, registry=registry, labels=labels or None,
+            id=f"observe-{resource.plural}",
+        )  # fmt: skip
+        async def _observe(event: Any, **_: Any) -> None:
+            """No I/O, and nothing that could raise: kopf drops what fails here."""
+            item = {"apiVersion": resource.api_version, "kind": resource.kind, **dict(event["object"])}
+            key = self._cache.apply(event["type"], item)
+            if key is not None:
+                self._queue.add(key, Priority.LOW if event["type"] is None else Priority.HIGH)
+                if resource.kind == "ModelMigration" and event["type"] == "DELETED":
+                    self._metrics.forget(key)
+
+    def _pulse(self) -> Pulse:
+        ago = None if self._listed is None else clock.monotonic() - self._listed
+        return Pulse(self._lease.leading, ago, 3 * self._resync, self._queue.oldest())
+
+    @contextlib.asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        runner = web.AppRunner(application(self._pulse, self._metrics.text), access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._identity.host, self._identity.port).start()
+            yield
+        finally:
+            await runner.cleanup()
+
+
+async def _first(*tasks: asyncio.Task[Any]) -> None:
+    """Returns when one is done, with the others cancelled; raises what that one raised."""
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    for task in done:
+        task.result()
+
+
+def _kopf_connection(found: Connection) -> kopf.ConnectionInfo:
+    token = found.authorization().get("Authorization", "").removeprefix("Bearer ")
+    return kopf.ConnectionInfo(
+        server=found.server,
+        ca_data=found.ca,
+        insecure=found.insecure,
+        certificate_data=found.certificate,
+        private_key_data=found.key,
+        token=token or None,
+        # Bound tokens are replaced by the kubelet; kopf then asks for the newer one.
+        expiration=clock.now() + timedelta(minutes=10) if found.token_file else None,
+    )
