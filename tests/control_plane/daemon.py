@@ -96,7 +96,9 @@ class _Plane:
                 os.waitpid(-1, 0)
 
     def _run(self, name: str, *flags: str) -> None:
-        process = Process((*self._commands[name], *flags), self.folder / f"{name}.log")
+        # A fifth less work for the processor, for some hundred MiB more of memory.
+        extra = {"GOGC": os.environ.get("GOGC", "300")}
+        process = Process((*self._commands[name], *flags), self.folder / f"{name}.log", extra=extra)
         self.running[name], self._flags[name] = process, flags
         self.tell()
 

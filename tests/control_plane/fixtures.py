@@ -11,6 +11,7 @@ import pytest
 from control_plane import binaries, identities, plane
 from control_plane.client import Client, path_of
 from control_plane.plane import ControlPlane
+from paritygate.api import crd
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +52,24 @@ def api(control_plane: ControlPlane) -> Iterator[Client]:
     """A client that may do everything."""
     with control_plane.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def migrations(api: Client) -> Client:
+    """A client of a server that knows ModelMigration."""
+    definition = crd.crd()
+    api.apply(definition, force="true")
+    name = definition["metadata"]["name"]
+
+    def served(found: dict) -> bool:
+        told = {c["type"]: c["status"] for c in found.get("status", {}).get("conditions") or ()}
+        return told.get("Established") == "True" and told.get("NamesAccepted") == "True"
+
+    found = api.until("CustomResourceDefinition", name, None, served)
+    assert "NonStructuralSchema" not in {c["type"] for c in found["status"]["conditions"]}
+    # Established is said before every handler serves it.
+    api.until_served("ModelMigration")
+    return api
 
 
 @pytest.fixture
