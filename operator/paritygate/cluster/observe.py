@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -134,7 +135,7 @@ def observe(snapshot: Snapshot, settings: Settings, now: datetime, queued: str |
         unresolved=failures.configuration("InvalidSpec", "; ".join(problems)) if problems else None,
         receipts=tuple(receipts.values()),
         attempts=tuple(
-            a for one in ours for a in _attempts(one, run, inputs, snapshot.key.name, spec, generation, now)
+            a for one in ours for a in _attempts(one, run, inputs, snapshot.key.name, spec, generation, now, receipts)
         ),
         assessment=next((f.assessment for one in reversed(wanted) if (f := one.fetched)), None),
         serving=spec.rollout.strategy is Strategy.BLUE_GREEN,
@@ -290,7 +291,14 @@ def _published(ours: list[_Job], sought: str) -> dict[tuple[StageName, str], Rec
 
 
 def _attempts(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of the run
-    one: _Job, run: Pinned, inputs: Inputs | None, name: str, spec: ModelMigrationSpec, generation: int, now: datetime
+    one: _Job,
+    run: Pinned,
+    inputs: Inputs | None,
+    name: str,
+    spec: ModelMigrationSpec,
+    generation: int,
+    now: datetime,
+    receipts: Container[tuple[StageName, str]],
 ) -> list[Attempt]:
     """The attempts that a Job stands for: one Job carries the three stages before Validate."""
     state, failure = _state(one, now)
@@ -306,11 +314,11 @@ def _attempts(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of th
         return [attempt(StageName.VALIDATE, one.digest)]
     if one.digest != run.sought or inputs is None:
         return [attempt(StageName.ASSESS, one.digest)]
-    return [
-        attempt(stage, stages.stage_digest(stage, name, spec, inputs, {}, run.recipe))
-        for stage in stages.wanted_stages(inputs)
-        if stage in {StageName.ASSESS, StageName.CAPTURE}
-    ]
+    # One Job is one attempt: it counts for the first of its stages that has no receipt, which is what is waited for.
+    before = [s for s in stages.wanted_stages(inputs) if s in {StageName.ASSESS, StageName.CAPTURE}]
+    digests = [(s, stages.stage_digest(s, name, spec, inputs, {}, run.recipe)) for s in before]
+    missing = [one_of for one_of in digests if one_of not in receipts]
+    return [attempt(*(missing or digests[-1:])[0])]
 
 
 def _state(one: _Job, now: datetime) -> tuple[StageState, StageFailure | None]:
