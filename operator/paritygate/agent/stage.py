@@ -11,6 +11,9 @@ from paritygate.agent.failures import AgentError, failure_of
 COMPLETE = 0
 FAILED = 3
 PROGRESS = "PARITYGATE_PROGRESS"
+UNLESS = "PARITYGATE_UNLESS"
+TERMINATION = "PARITYGATE_TERMINATION"
+_MESSAGE = 1500
 
 
 def carry_out(out, work, explain=failure_of):
@@ -21,6 +24,8 @@ def carry_out(out, work, explain=failure_of):
     status is 4, so that the stage counts as died.
     """
     aside = out.rstrip(os.sep) + ".part"
+    if any(os.path.exists(path) for path in os.environ.get(UNLESS, "").split(os.pathsep) if path):
+        return COMPLETE
     try:
         shutil.rmtree(aside, ignore_errors=True)
         _require_free(out)
@@ -33,6 +38,20 @@ def carry_out(out, work, explain=failure_of):
         traceback.print_exc()
         return _fail(aside, out, explain(error))
     return COMPLETE
+
+
+def tell(content):
+    """Writes JSON-ready data to the file that `PARITYGATE_TERMINATION` names, if any: where a cluster looks for it."""
+    path = os.environ.get(TERMINATION)
+    if not path:
+        return
+    if len(content.get("message", "")) > _MESSAGE:
+        content = dict(content, message=content["message"][:_MESSAGE] + "…")
+    try:
+        with open(path, "wb") as stream:
+            stream.write(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("utf-8"))
+    except OSError as error:
+        sys.stderr.write("termination message: %s\n" % error)
 
 
 def progress(message, done=0, total=0):
@@ -50,6 +69,7 @@ def progress(message, done=0, total=0):
 
 def _fail(aside, out, failure):
     sys.stderr.write("%s: %s\n" % (failure["reason"], failure["message"]))
+    tell(failure)
     try:
         shutil.rmtree(aside, ignore_errors=True)
         _require_free(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paritygate.api.artifacts import FailureClass, StageFailure, StageName
 from paritygate.api.orders import JobOrder
@@ -108,7 +108,13 @@ class Applier:
                 },
             }
             await self._create(CLAIMS, claim, _is_labelled)
-        return pods.store_access(storage, scene.claim)
+        access = pods.store_access(storage, scene.claim)
+        # Receipts hold within a namespace: nobody's Job may answer for another tenant's.
+        return (
+            access
+            if storage.object is None
+            else replace(access, uri=f"{access.uri.rstrip('/')}/{scene.owner.namespace}")
+        )
 
     async def _start(self, action: StartStage, scene: Scene) -> None:
         store = await self._store(scene)

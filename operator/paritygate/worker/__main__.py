@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from pathlib import Path
 
-from paritygate.agent.stage import carry_out
+from paritygate.agent.stage import FAILED, carry_out, tell
 from paritygate.worker.stage import explain
 
 STAGES = {
@@ -27,6 +28,9 @@ STAGES = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status of the stage: 0 complete, 3 failed with `failure.json`."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] in (["fetch"], ["publish"]):
+        return _step(given[0])
     parser = argparse.ArgumentParser(prog="python -m paritygate.worker", description=__doc__)
     commands = parser.add_subparsers(dest="stage", required=True)
     for name, (subject, _) in STAGES.items():
@@ -41,6 +45,24 @@ def main(arguments: list[str] | None = None) -> int:
 
     status: int = carry_out(str(options.out), work, explain)
     return status
+
+
+def _step(name: str) -> int:
+    """A step of a Job, which hands its message to the operator; 3 = the message is a StageFailure."""
+    from paritygate.worker import orders  # noqa: PLC0415 - the other stages do without
+
+    volumes = orders.Volumes(Path(os.environ.get("PARITYGATE_VOLUMES", "/")))
+    try:
+        if name == "fetch":
+            orders.clear(volumes)
+        said = (orders.fetch if name == "fetch" else orders.publish)(orders.order(), volumes)
+    except Exception as error:  # noqa: BLE001 - whatever happens, the operator must hear of it
+        sys.stderr.write(f"{name}: {error}\n")
+        tell(explain(error))
+        return FAILED
+    if said is not None:
+        tell(said.to_dict())
+    return 0
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from paritygate.worker.inference import InferenceClient
 from paritygate.worker.parity.evidence import Evidence, Offer, Policy
 from paritygate.worker.parity.report import Circumstances, report_of
 from paritygate.worker.parity.summary import summary_of
+from paritygate.worker.ready import wait_ready
 from paritygate.worker.stage import progress, read_request, write_json
 
 REPORT: Final = "report.json"
@@ -38,6 +39,7 @@ def run(request_file: Path, out: Path) -> None:
     # A line per request says nothing and hides what does.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     request = read_request(ValidateRequest, request_file)
+    wait_ready(request.url)
     out.mkdir(parents=True, exist_ok=True)
     capture = read_capture(Path(request.capture))
     manifest = _read_candidate(Path(request.candidate))

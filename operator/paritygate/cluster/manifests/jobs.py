@@ -20,6 +20,7 @@ BACKSTOP_SECONDS: Final = 120
 _WORKER: Final = ("python", "-m", "paritygate.worker")
 _AGENT: Final = "/inputs/paritygate-agent.pyz"
 _UNLESS_DONE: Final = {"name": "PARITYGATE_UNLESS", "value": pods.DONE}
+_UNLESS_CAPTURED: Final = {"name": "PARITYGATE_UNLESS", "value": f"{pods.DONE}:/inputs/captured"}
 _TERMINATION: Final = {"name": "PARITYGATE_TERMINATION", "value": pods.TERMINATION}
 _SMALL: Final = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"})
 
@@ -120,7 +121,7 @@ def _convert(plan: JobPlan) -> Object:
         "capture", image.name if image else plan.worker,
         [*(image.command if image else ("python",)), _AGENT, "capture",
          "--request", "/inputs/capture.json", "--out", "/captured/out"],
-        env=[_UNLESS_DONE, _TERMINATION, *([e.to_dict() for e in image.env] if image else [])],
+        env=[_UNLESS_CAPTURED, _TERMINATION, *([e.to_dict() for e in image.env] if image else [])],
         mounts=[inputs, pods.mount("captured")], resources=resources, user=image.run_as_user if image else None,
     )  # fmt: skip
     convert = pods.container(

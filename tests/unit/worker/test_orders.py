@@ -1,0 +1,165 @@
+"""A whole convert Job and the steps around validation, as their containers run, on folders instead of volumes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+from paritygate.api.artifacts import StageFailure, StageName
+from paritygate.api.digests import digest_of
+from paritygate.api.orders import Fetched, JobOrder, Published
+from paritygate.errors import InfrastructureError
+from paritygate.storage.remote import MountedStore, ObjectStore
+from paritygate.worker import orders
+from paritygate.worker.__main__ import main
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    rows = load_iris(as_frame=True).frame
+    rows.to_csv(tmp_path / "holdout.csv", index=False)
+    features = rows.drop(columns="target").to_numpy()
+    joblib.dump(LogisticRegression(max_iter=500).fit(features, rows["target"]), tmp_path / "iris.pkl")
+    return tmp_path
+
+
+@pytest.fixture
+def step(inputs, monkeypatch):
+    """Runs a step of a Job; its exit status and its message."""
+
+    def run(name, order):
+        message = inputs / "message"
+        message.unlink(missing_ok=True)
+        for volume in ("inputs", "captured", "converted", "model", "judged"):
+            (inputs / "volumes" / volume).mkdir(parents=True, exist_ok=True)
+        monkeypatch.setenv("PARITYGATE_ORDER", order.model_dump_json(by_alias=True, exclude_none=True))
+        monkeypatch.setenv("PARITYGATE_VOLUMES", str(inputs / "volumes"))
+        monkeypatch.setenv("PARITYGATE_TERMINATION", str(message))
+        status = main([name])
+        return status, message.read_bytes() if message.exists() else b""
+
+    return run
+
+
+def convert_order(folder, **source):
+    return JobOrder.model_validate(
+        {
+            "job": "Convert",
+            "migration": "iris",
+            "spec": {
+                "source": {"format": "SKLearn", "uri": (folder / "iris.pkl").as_uri(), **source},
+                "target": {"format": "ONNX"},
+                "validation": {"dataset": {"uri": (folder / "holdout.csv").as_uri(), "label": "target"}},
+            },
+            "recipe": 1,
+            "environment": digest_of("e"),
+            "converter": digest_of("c"),
+            "runtime": digest_of("r"),
+            "store": (folder / "store").as_uri(),
+        }
+    )
+
+
+def work(folder):
+    volumes = folder / "volumes"
+    agent = [sys.executable, str(volumes / "inputs" / "paritygate-agent.pyz"), "capture"]
+    subprocess.run(
+        [*agent, "--request", str(volumes / "inputs/capture.json"), "--out", str(volumes / "captured/out")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    request = ["--request", str(volumes / "inputs/convert.json"), "--out", str(volumes / "converted/out")]
+    assert main(["convert", *request]) == 0
+
+
+def test_a_convert_job_publishes_what_it_made_and_the_next_one_has_nothing_to_do(inputs, step):
+    order = convert_order(inputs)
+    status, message = step("fetch", order)
+    fetched = Fetched.model_validate_json(message)
+    assert (status, fetched.assessment.framework) == (0, "scikit-learn")
+    work(inputs)
+    status, message = step("publish", order)
+    published = Published.model_validate_json(message)
+    assert status == 0
+    assert len(message) <= 2400
+    assert [r.stage for r in published.receipts] == [StageName.ASSESS, StageName.CAPTURE, StageName.CONVERT]
+    assert published.inputs == fetched.inputs
+    assert published.candidate_size > 0
+    assert step("fetch", order)[0] == 0
+    assert (inputs / "volumes/inputs/done.json").exists()
+    assert Published.model_validate_json(step("publish", order)[1]).receipts == published.receipts
+
+
+def test_a_validate_job_gets_what_it_judges_and_a_revision_what_it_serves(inputs, step):
+    store = MountedStore(inputs / "store")
+    digests = {}
+    for stage in StageName:
+        (inputs / stage).mkdir()
+        (inputs / stage / "content").write_text(stage)
+        digests[stage] = store.put(inputs / stage)
+    order = convert_order(inputs).model_copy(update={"job": "Validate", "stage": digest_of("s"), "artefacts": digests})
+    assert step("fetch", order)[0] == 0
+    request = json.loads((inputs / "volumes/inputs/validate.json").read_text())
+    assert request["candidateDigest"] == digests[StageName.CONVERT]
+    assert (Path(request["candidate"]) / "content").read_text() == "Convert"
+    serve = JobOrder(job="Serve", migration="iris", store=order.store, artefacts=digests)
+    assert step("fetch", serve)[0] == 0
+    assert (inputs / "volumes/model/verdict/content").read_text() == "Validate"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ({"digest": f"sha256:{'0' * 64}"}, "DigestMismatch"),
+        ({"uri": "file:///nowhere/iris.pkl"}, "NotFound"),
+        ({"uri": "iris.pkl"}, "UnsupportedScheme"),
+    ],
+)
+def test_what_cannot_be_fetched_is_said_in_the_termination_message(inputs, step, source, reason):
+    status, message = step("fetch", convert_order(inputs, **source))
+    failure = StageFailure.model_validate_json(message)
+    assert (status, failure.reason, failure.failure) == (3, reason, "Configuration")
+
+
+def test_an_input_that_changed_during_the_run_is_refused(inputs, step):
+    order = convert_order(inputs)
+    fetched = Fetched.model_validate_json(step("fetch", order)[1])
+    (inputs / "holdout.csv").write_text("a,target\n1,2\n")
+    status, message = step("fetch", order.model_copy(update={"pinned": fetched.inputs}))
+    assert (status, StageFailure.model_validate_json(message).reason) == (3, "DigestMismatch")
+    assert "spec.runID" in StageFailure.model_validate_json(message).message
+
+
+def test_a_verdict_without_a_summary_is_no_evidence(inputs, step):
+    order = convert_order(inputs).model_copy(update={"job": "Validate", "stage": digest_of("s")})
+    status, message = step("publish", order)
+    assert (status, StageFailure.model_validate_json(message).reason) == (3, "EvidenceMissing")
+
+
+@pytest.mark.parametrize("kind", ["mounted", "bucket"])
+def test_every_read_is_checked_by_digest(tmp_path, kind):
+    from obstore.store import LocalStore
+
+    (tmp_path / "store").mkdir()
+    root = tmp_path / "store"
+    store = MountedStore(root) if kind == "mounted" else ObjectStore(LocalStore(str(root)))
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "model.onnx").write_bytes(b"bytes")
+    digest = store.put(tmp_path / "made")
+    store.fetch(digest, tmp_path / "whole")
+    assert (tmp_path / "whole" / "model.onnx").read_bytes() == b"bytes"
+    (root / "artifacts" / digest.removeprefix("sha256:") / "model.onnx").write_bytes(b"other")
+    with pytest.raises(InfrastructureError, match="was changed in the store"):
+        store.fetch(digest, tmp_path / "changed")
+    with pytest.raises(InfrastructureError, match="is not in the store"):
+        store.fetch(digest_of("nothing"), tmp_path / "gone")
+
+
+def test_an_order_that_cannot_be_read_is_refused(monkeypatch):
+    monkeypatch.setenv("PARITYGATE_ORDER", "{}")
+    with pytest.raises(orders.ConfigurationError, match="holds no JobOrder"):
+        orders.order()
