@@ -76,7 +76,9 @@ def revision_plan(**fields):
     )
     store = pods.store_access(spec.storage, "churn-artefacts")
     defaults = DEFAULTS
-    return serving.RevisionPlan(OWNER, "churn-1a2b3c4d", spec, grounds, order, WORKER, SERVER, store, defaults, False, {})
+    return serving.RevisionPlan(
+        OWNER, "churn-1a2b3c4d", spec, grounds, order, WORKER, SERVER, store, defaults, False, {}
+    )
 
 
 AUTOSCALED = {"autoscaling": {"minReplicas": 2, "maxReplicas": 6}}
