@@ -105,8 +105,8 @@ def ask(model, inputs, probes, wires):
 
 
 def ask_empty_batch(model, inputs):
-    """The probe of kind empty-batch: what the source says to no rows at all."""
-    probe = OrderedDict(description="no rows at all", kind="empty-batch", insideDomain=False)
+    """The probe of kind empty-batch: what the source says to a batch without rows."""
+    probe = OrderedDict(description="a batch without rows", kind="empty-batch", insideDomain=False)
     empty = OrderedDict()
     for one in inputs:
         column = one.original

@@ -43,9 +43,11 @@ def _measured(
 ) -> list[Measurement]:
     worst_ratio, ratios, conflicts = 0.0, [], []
     for row, probe, answer in chosen:
+        if probe.kind == "empty-batch" and answer.refused is None:
+            continue  # an answer without rows says nothing that a source which refuses would contradict
         if (probe.refused is None) != (answer.refused is None):
             conflicts.append((row, probe, answer))
-        elif probe.refused is None and probe.kind != "empty-batch":
+        elif probe.refused is None:
             ratio = probe_ratio(evidence, row, answer.answers)
             worst_ratio = max(worst_ratio, ratio)
             ratios.append((ratio, row, probe, answer))

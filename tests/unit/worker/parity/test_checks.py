@@ -317,9 +317,11 @@ def test_a_cast_that_changes_the_source_is_blamed_before_the_converter(classifie
     assert "FP64" in diagnosis.try_next
 
 
-def probed(classifier: Any, *, inside: bool, refused: str | None, answer: ProbeAnswer | None = None) -> Evidence:
+def probed(
+    classifier: Any, *, inside: bool, refused: str | None, answer: ProbeAnswer | None = None, kind: str = "nan"
+) -> Evidence:
     evidence = classifier()
-    probe = Probe(description="NaN in a", kind="nan", inside_domain=inside, refused=refused)
+    probe = Probe(description="NaN in a", kind=kind, inside_domain=inside, refused=refused)
     one = {name: column[:1] for name, column in evidence.reference.items()}
     answered = ProbeAnswer({name: column[:1] for name, column in evidence.candidate.items()})
     return replace(
@@ -342,6 +344,17 @@ def probed(classifier: Any, *, inside: bool, refused: str | None, answer: ProbeA
 )
 def test_probes(classifier: Any, inside: bool, refused: str | None, answer: Any, expected: Verdict) -> None:
     assert verdict(probed(classifier, inside=inside, refused=refused, answer=answer)) is expected
+
+
+def test_a_batch_without_rows_needs_no_guard(classifier: Any) -> None:
+    evidence = probed(classifier, inside=False, refused="ValueError", kind="empty-batch")
+    assert check(evidence, CheckName.PROBES).measurements[0].measured == 0
+
+
+def test_a_batch_without_rows_must_be_answered_where_the_source_answers(classifier: Any) -> None:
+    refusal = ProbeAnswer({}, "send rows")
+    evidence = probed(classifier, inside=False, refused=None, answer=refusal, kind="empty-batch")
+    assert check(evidence, CheckName.PROBES).measurements[0].measured == 1
 
 
 def test_a_source_that_answers_all_rows_alike_proves_nothing(classifier: Any) -> None:
