@@ -46,6 +46,16 @@ def adapt(native, request):
     return LightGBMModel(native, request)
 
 
+def _underscored(table):
+    """LightGBM's name → the dataset's name of columns with spaces, which LightGBM stores as underscores."""
+    found = {}
+    for name in table:
+        stored = name.replace(" ", "_")
+        if stored not in table:
+            found.setdefault(stored, []).append(name)
+    return {stored: names[0] for stored, names in found.items() if len(names) == 1}
+
+
 class LightGBMModel(boosting.BoostingModel):
     """A LightGBM model."""
 
@@ -61,10 +71,17 @@ class LightGBMModel(boosting.BoostingModel):
         self.objective = model.get("objective", "custom").split(" ")[0]
         self.num_class = int(model["num_class"])
         self.limit = None
+        self.underscored = {}
 
     def feature_names(self):
         names = self.booster.feature_name()
-        return None if all(name == "Column_%d" % place for place, name in enumerate(names)) else names
+        if all(name == "Column_%d" % place for place, name in enumerate(names)):
+            return None
+        return [self.underscored.get(name, name) for name in names]
+
+    def demand(self, table, free):
+        self.underscored = _underscored(table)
+        return super().demand(table, free)
 
     def width(self):
         return int(self.booster.num_feature())
