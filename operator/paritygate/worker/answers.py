@@ -58,7 +58,7 @@ def ask_all(client: InferenceClient, signature: Signature, inputs: Mapping[str, 
     for chosen in _batches(inputs, rows):
         _ask(asking, chosen)
         done += len(chosen)
-        progress("Asking the candidate", done, rows)
+        progress("asking the candidate", done, rows)
     answered = np.ones(rows, dtype=bool)
     for refused in asking.refused:
         answered[refused] = False
@@ -103,7 +103,7 @@ def ask_probes(
             found.append(ProbeAnswer(client.infer(feeds, signature.inputs)))
         except RequestRefused as error:
             found.append(ProbeAnswer({}, error.message))
-        progress("Probing the candidate", row + 1, len(probes))
+        progress("probing the candidate", row + 1, len(probes))
     return tuple(found)
 
 

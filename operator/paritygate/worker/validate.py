@@ -18,10 +18,13 @@ from paritygate.worker.answers import ask_all, ask_in_batches, ask_probes
 from paritygate.worker.convert import read_capture
 from paritygate.worker.golden import write_golden
 from paritygate.worker.inference import InferenceClient
+from paritygate.worker.parity.divergence import Divergence, locate
 from paritygate.worker.parity.evidence import Evidence, Offer, Policy
 from paritygate.worker.parity.report import Circumstances, report_of
 from paritygate.worker.parity.summary import summary_of
 from paritygate.worker.stage import progress, read_request, write_json
+from paritygate.worker.targets.onnx import MODEL_FILE
+from paritygate.worker.tracing import Graph
 
 REPORT: Final = "report.json"
 SUMMARY: Final = "summary.json"
@@ -42,11 +45,11 @@ def run(request_file: Path, out: Path) -> None:
     capture = read_capture(Path(request.capture))
     manifest = _read_candidate(Path(request.candidate))
     with InferenceClient(request.url, manifest.model_name) as client:
-        progress("Waiting for the candidate")
+        progress("waiting for the candidate")
         client.wait_ready()
         identity = client.server().get("identity", {})
         evidence = gather(request, capture, manifest, client)
-        progress("Judging")
+        progress("judging")
         report = report_of(
             evidence,
             Circumstances(
@@ -56,9 +59,10 @@ def run(request_file: Path, out: Path) -> None:
                 reproduce=request.reproduce,
                 assessment=_read_assessment(Path(request.assessment)),
                 candidate=manifest.name,
+                locate=lambda judged: _locate(request, judged),
             ),
         )
-        progress("Recording golden rows")
+        progress("recording golden rows")
         write_golden(out, evidence, client)
     write_json(out / REPORT, report)
     write_json(out / SUMMARY, summary_of(report, request.stage))
@@ -90,6 +94,13 @@ def gather(
         offer=_offer(client.model()),
         manifest=manifest,
     )
+
+
+def _locate(request: ValidateRequest, evidence: Evidence) -> Divergence | None:
+    """The first step that differs."""
+    progress("Looking for the first step that differs")
+    steps = _optional_table(Path(request.capture) / "steps.npz")
+    return locate(evidence, steps, Graph(Path(request.candidate) / MODEL_FILE))
 
 
 def policy_digest(equivalence: Equivalence, validation: Validation) -> str:
