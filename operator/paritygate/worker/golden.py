@@ -66,7 +66,7 @@ def tolerances(evidence: Evidence) -> dict[str, dict[str, float]]:
     for output in evidence.capture.signature.outputs:
         tolerance = evidence.tolerance(output)
         if tolerance is not None:
-            atol = max(tolerance.atol * float(np.median(tolerance.scale)), tolerance.floor)
+            atol = max(tolerance.atol * float(np.median(tolerance.scale)), float(np.median(tolerance.floor)))
             found[output.name] = {"rtol": tolerance.rtol, "atol": atol}
     return found
 
