@@ -9,6 +9,7 @@ from paritygate.api.report import Check, CheckName, Measurement, Verdict
 from paritygate.core.verdict import result_of_check, result_of_measurement
 
 _ORDER = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+_THOUSAND = 1_000
 _MANY = 1e5
 
 
@@ -54,7 +55,8 @@ def number(value: float | None) -> str:
         return "unknown"
     if value == int(value) if math.isfinite(value) else False:
         return f"{int(value):,}" if abs(value) < _MANY else f"{value:.3g}"
-    return f"{value:.3g}"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if _THOUSAND <= abs(rounded) < _MANY else f"{rounded:.3g}"
 
 
 def percent(rate: float) -> str:
