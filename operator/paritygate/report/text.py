@@ -30,7 +30,7 @@ def render(
     )
     width = max(width, _NARROWEST)
     blocks = [printable(head), paragraph(report.sentence, width=width)]
-    blocks.append(_checks(report) if report.checks else "  No check was carried out.")
+    blocks.append(_checks(report, width) if report.checks else "  No check was carried out.")
     if report.verdict is not Verdict.PASSED:
         blocks.append(_trouble(report, width))
     blocks.append(_scope(report, width))
@@ -86,13 +86,13 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _checks(report: ParityReport) -> str:
+def _checks(report: ParityReport, width: int) -> str:
     rows = [_check_row(c) for c in report.checks]
     listed = table(("check", "result", "measured", "limit", "rows"), rows, frozenset({2, 3, 4}))
     if all(check.blocking for check in report.checks):
         return listed
     means = f"equivalence {report.equivalence} means that {words.EQUIVALENCES[report.equivalence]}"
-    return f"{listed}\n\n  (reported) does not decide: {means}"
+    return f"{listed}\n\n{paragraph(f'(reported) does not decide: {means}', width=width)}"
 
 
 def _check_row(check: Check) -> tuple[str, str, str, str, str]:

@@ -48,7 +48,7 @@ def test_a_failed_report_shows_the_worst_row_and_what_was_found(failed: ParityRe
 
 def test_a_check_that_had_nothing_to_judge_does_not_look_like_a_doubt(passed: ParityReport) -> None:
     idle = passed.checks[4].model_copy(update={"blocking": False, "measurements": (), "result": Verdict.INCONCLUSIVE})
-    rendered = text.render(passed.model_copy(update={"checks": (*passed.checks[:4], idle)}))
+    rendered = squeezed(text.render(passed.model_copy(update={"checks": (*passed.checks[:4], idle)})))
     assert "– Not judged " in rendered
     assert "? Inconclusive" not in rendered
     assert "(reported) does not decide: equivalence Numeric means that every number must agree" in rendered
