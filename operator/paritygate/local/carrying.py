@@ -101,6 +101,7 @@ def _capture(attempt: Attempt) -> Path:
     places, spec = attempt.places, attempt.migration.spec
     if places.capture is not None:
         return Path(shutil.copytree(places.capture, attempt.scratch / "out"))
+    assert places.inputs.source is not None  # noqa: S101 - only a model whose answers were recorded may be away
     attempt.tell("reading the dataset", 0, 0)
     rows = attempt.scratch / "rows"
     _run(attempt, [*attempt.commands.worker, "dataset", "--uri", str(places.dataset)], rows)
@@ -108,7 +109,7 @@ def _capture(attempt: Attempt) -> Path:
     request = CaptureRequest(
         format=spec.source.format,
         model=str(places.source),
-        source_digest=places.inputs.source or "",
+        source_digest=places.inputs.source,
         rows=str(rows / "rows.npz"),
         dataset_digest=places.inputs.dataset,
         label=dataset.label,

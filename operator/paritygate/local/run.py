@@ -93,16 +93,13 @@ class LocalRun:
         self._emit(RunStarted(self._migration.metadata.name, (*names, *([SERVE] if self._options.serve else []))))
         try:
             self._resolve()
-            while not self._stop.is_set():
-                planned = self._planned()
-                if planned is None:
-                    return self._finish()
+            while (planned := self._planned()) is not None:
                 actions = [action for action in planned.actions if self._is_wanted(action)]
                 for action in actions:
                     self._apply(action)
                 if not actions:
                     self._attempts.wait(planned.requeue_at)
-            raise Interrupted
+            return self._finish()
         except Cancelled as cancelled:
             self.close()
             raise Interrupted from cancelled
@@ -140,8 +137,10 @@ class LocalRun:
         )
 
     def _planned(self) -> Plan | None:
-        """The next plan; None = nothing is left to do, or the last stage asked for is finished."""
+        """The next plan; None = nothing is left to do, or the last stage asked for is finished. Cancelled: stopped."""
         while True:
+            if self._stop.is_set():
+                raise Cancelled
             planned = plan(self._observed())
             reached = self._options.until is not StageName.VALIDATE and self._is_finished(planned.status)
             if reached or not self._adopt(planned):
@@ -158,7 +157,7 @@ class LocalRun:
     def _adopt(self, planned: Plan) -> bool:
         """Whether anything that is planned was done by an earlier run, so that the plan is out of date."""
         starts = [a for a in planned.actions if isinstance(a, StartStage) and self._is_wanted(a)]
-        return any([self._attempts.adopt(action) for action in starts])
+        return any(self._attempts.adopt(action) for action in starts)
 
     def _is_wanted(self, action: Action) -> bool:
         """Whether it is not about a stage after the last one asked for."""

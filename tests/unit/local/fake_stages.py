@@ -1,17 +1,29 @@
-"""Stands in for worker, agent and server: `fake_stages.py BEHAVIOUR.json ROLE …`. Imports no numpy, so it is quick."""
+"""Stands in for worker, agent and server: `fake_stages.py BEHAVIOUR.json ROLE …`.
 
-import http.server
+Started a few hundred times, so it runs without site-packages and imports late.
+"""
+
+import hashlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from paritygate.api.digests import canonical_json, digest_of
-
 BEHAVIOUR = Path(sys.argv[1])
+
+
+def canonical_json(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def sha256(content):
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def digest_of(value):
+    return sha256(canonical_json(value))
 
 
 def option(name):
@@ -23,6 +35,8 @@ def misbehave(how, out):
         case "hang":
             time.sleep(600)
         case "hang-with-child":
+            import subprocess
+
             subprocess.Popen([sys.executable, "-c", "import time; time.sleep(601)", str(BEHAVIOUR)])
             time.sleep(600)
         case "killed":
@@ -83,18 +97,7 @@ def work(stage, verdict):
 
 
 def digest_of_bytes(name):
-    import hashlib
-
-    return "sha256:" + hashlib.sha256((BEHAVIOUR.parent / name).read_bytes()).hexdigest()
-
-
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
+    return sha256((BEHAVIOUR.parent / name).read_bytes())
 
 
 def serve(how):
@@ -103,13 +106,18 @@ def serve(how):
         return
     if how == "refuse":
         sys.exit(3)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ready)
-    print(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}), flush=True)  # noqa: T201
+    import socket
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}"}), flush=True)  # noqa: T201
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if how == "die":
         signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
         signal.setitimer(signal.ITIMER_REAL, 0.6)
-    server.serve_forever()
+    while True:
+        with listener.accept()[0] as connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
 if __name__ == "__main__":

@@ -125,8 +125,7 @@ def test_what_passed_is_served_until_interrupted(desk, running, monkeypatch):
     seen = []
 
     def close(run):
-        url = run._servers[run._traffic][0].url
-        with urllib.request.urlopen(url) as answer:  # noqa: S310
+        with urllib.request.urlopen(run._revisions.url) as answer:  # noqa: S310
             seen.append(answer.status)
         original(run)
 
