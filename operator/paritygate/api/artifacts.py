@@ -218,7 +218,7 @@ class ConvertRequest(Model):
     source: Source
     target: Target
     model_name: str
-    model: str | None
+    model: str | None = None
     """Path of the source model; None = it is not here: answers were recorded elsewhere and a candidate is brought."""
     brought: str | None = None
     """Path of the brought artefact."""
