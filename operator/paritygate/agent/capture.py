@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from paritygate.agent import environment, exchange, mapping, noise, probes, signature
+from paritygate.agent import environment, exchange, mapping, noise, probes, signature, steps
 from paritygate.agent.answering import answer
 from paritygate.agent.failures import AgentError
 from paritygate.agent.frameworks import framework_module
@@ -58,6 +58,10 @@ def capture(request, out):
         entry["output"] = output["name"]
     probed = _probe(model, inputs, outputs, answers, save)
     _unused(model, table, annotations, inputs)
+    progress("looking into the source")
+    values, inner, inner_rows, skipped = steps.record(model, inputs)
+    if values:
+        save("steps", values)
     manifest = OrderedDict(
         apiVersion="paritygate.dev/v1alpha1",
         kind="Capture",
@@ -75,6 +79,9 @@ def capture(request, out):
         environment=environment.describe(request.get("environmentDigest")),
         noise=measured,
         probes=probed,
+        steps=inner,
+        stepRows=inner_rows,
+        stepsSkipped=skipped,
         findings=model.findings,
     )
     _write_manifest(os.path.join(out, "capture.json"), manifest)

@@ -98,7 +98,7 @@ def gather(
 
 def _locate(request: ValidateRequest, evidence: Evidence) -> Divergence | None:
     """The first step that differs."""
-    progress("Looking for the first step that differs")
+    progress("looking for the first step that differs")
     steps = _optional_table(Path(request.capture) / "steps.npz")
     return locate(evidence, steps, Graph(Path(request.candidate) / MODEL_FILE))
 

@@ -83,6 +83,13 @@ class Model(object):
         """What stands for missing text in the model's data frames: None or NaN."""
         return float("nan")
 
+    def steps(self, inputs):
+        """What happens inside when `inputs` are answered: (name, class, branches, values) of each step, in order.
+
+        `branches`: as in `Step` of the manifest. Values None = the last step, whose values are the outputs.
+        """
+        return []
+
     @contextlib.contextmanager
     def threads(self, count):
         """Limits the threads of the calls within; yields whether that was possible."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError, one_line
-from paritygate.agent.frameworks import pickles, tabular, trees
+from paritygate.agent.frameworks import pickles, pipelines, tabular, trees
 from paritygate.agent.frameworks.model import (
     FRAME,
     LABEL,
@@ -135,6 +135,11 @@ class SklearnModel(Model):
 
     def missing_text(self):
         return None if any(_knows_none(part) for part in self.parts) else float("nan")
+
+    def steps(self, inputs):
+        for visit in pipelines.visits(self.native, self._rows(inputs)):
+            kind = type(visit.estimator).__name__
+            yield "/".join(visit.path) or kind, kind, visit.branches, visit.made
 
     @contextlib.contextmanager
     def threads(self, count):

@@ -17,7 +17,7 @@ from paritygate.api.report import (
     Verdict,
 )
 from paritygate.core.verdict import result_of_measurement, verdict_of
-from paritygate.worker.parity.diagnosis import diagnose
+from paritygate.worker.parity.diagnosis import Locate, diagnose
 from paritygate.worker.parity.evidence import Evidence
 from paritygate.worker.parity.flips import decisions_of
 from paritygate.worker.parity.judge import judge
@@ -39,6 +39,8 @@ class Circumstances:
     reproduce: str
     assessment: Assessment | None = None
     candidate: str = "plain"
+    locate: Locate | None = None
+    """Finds the first step that differs, where the candidate does not pass; None = it is not looked for."""
 
 
 def report_of(evidence: Evidence, circumstances: Circumstances) -> ParityReport:
@@ -64,7 +66,9 @@ def report_of(evidence: Evidence, circumstances: Circumstances) -> ParityReport:
         candidate_environment=circumstances.candidate_environment,
         checks=checks,
         smallest_damage=_smallest_damage(checks),
-        diagnosis=diagnose(evidence, checks, circumstances.assessment, findings, circumstances.reproduce),
+        diagnosis=diagnose(
+            evidence, checks, circumstances.assessment, findings, circumstances.reproduce, circumstances.locate
+        ),
         findings=findings,
         not_judged=not_judged(evidence, checks),
         plots=plots(evidence),

@@ -5,7 +5,7 @@ Works on the file without its external data, so models above 2 GB cost no memory
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
@@ -55,6 +55,8 @@ class Finished:
     adaptations: tuple[str, ...]
     narrowed: tuple[str, ...] = ()
     """Inputs that the model itself takes in single precision, though the wire carries more."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Tensors whose names had to change, old → new."""
 
 
 @dataclass
@@ -66,6 +68,7 @@ class _Edit:
     after: list[onnx.NodeProto] = field(default_factory=list)
     adaptations: list[str] = field(default_factory=list)
     narrowed: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 def described(name: str, datatype: Datatype | None, shape: Sequence[int] | None) -> str:
@@ -123,7 +126,7 @@ def finish(path: Path, signature: Signature, *, brought: bool = False) -> Finish
     except onnx.checker.ValidationError as error:
         raise ConfigurationError("CandidateInvalid", f"{where} is not a valid ONNX model: {error}") from error
     opset = max(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
-    return Finished(opset, model.ir_version, tuple(edit.adaptations), tuple(edit.narrowed))
+    return Finished(opset, model.ir_version, tuple(edit.adaptations), tuple(edit.narrowed), edit.renamed)
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:
@@ -199,7 +202,7 @@ def _adapt(edit: _Edit, signature: Signature, *, where: str, brought: bool) -> N
         raise _differs("outputs", signature.outputs, found[1], where)
     dropped = sorted({tensor.name for tensor in found[1]} - {own.name for own in outputs.values()})
     edit.adaptations.extend(f"output {name}: dropped, the source has none like it" for name in dropped)
-    inner = _inner_names(graph, signature, found)
+    inner = edit.renamed = _inner_names(graph, signature, found)
     given = [value for value in graph.input if value.name in {tensor.name for tensor in graph.initializer}]
     del graph.input[:]
     del graph.output[:]
