@@ -91,8 +91,8 @@ def _checks(report: ParityReport, width: int) -> str:
     listed = table(("check", "result", "measured", "limit", "rows"), rows, frozenset({2, 3, 4}))
     if all(check.blocking for check in report.checks):
         return listed
-    means = f"equivalence {report.equivalence} means that {words.EQUIVALENCES[report.equivalence]}"
-    return f"{listed}\n\n{paragraph(f'(reported) does not decide: {means}', width=width)}"
+    said = f"(reported) does not decide: equivalence {report.equivalence}, {words.EQUIVALENCES[report.equivalence]}"
+    return f"{listed}\n\n{paragraph(said, width=width)}"
 
 
 def _check_row(check: Check) -> tuple[str, str, str, str, str]:

@@ -51,7 +51,7 @@ def test_a_check_that_had_nothing_to_judge_does_not_look_like_a_doubt(passed: Pa
     rendered = squeezed(text.render(passed.model_copy(update={"checks": (*passed.checks[:4], idle)})))
     assert "– Not judged " in rendered
     assert "? Inconclusive" not in rendered
-    assert "(reported) does not decide: equivalence Numeric means that every number must agree" in rendered
+    assert "(reported) does not decide: equivalence Numeric, every number must agree" in rendered
 
 
 def test_an_inconclusive_report_says_how_many_rows_it_needs(inconclusive: ParityReport) -> None:
