@@ -52,6 +52,18 @@ class Cell(object):
             return self.has_nan if np.isnan(value) else float(value) in self.infinite
         return bool(self.low <= value <= self.high)
 
+    def can_be_asked(self, value):
+        """Whether the source can be asked exactly this: the dataset's dtype holds a value that stands on the wire."""
+        original = self.input.original
+        if self.dtype == object or is_ragged(original) or isinstance(original, Category):
+            return True
+        if original.dtype.kind not in "iub":
+            return True
+        if original.dtype.kind == "b":
+            return value in (0, 1)
+        limits = np.iinfo(original.dtype)
+        return bool(np.isfinite(value) and value == np.floor(value) and limits.min <= value <= limits.max)
+
 
 def make(model, inputs):
     """Probe rows as (probes, {wire name: wire column}): `probes` are dicts of description, kind and insideDomain."""
@@ -63,6 +75,8 @@ def make(model, inputs):
         for kind, value, description in _changes(cell):
             wanted[kind].append((cell, value, description))
     wanted["threshold"] = _beside_thresholds(model, inputs, wires)
+    for kind, changes in wanted.items():
+        wanted[kind] = [change for change in changes if change[0].can_be_asked(change[1])]
     probes, rows = [], OrderedDict((name, []) for name in wires)
     for kind, changes in wanted.items():
         for cell, value, description in _spread(changes, LIMITS[kind]):
@@ -180,7 +194,15 @@ def _beside_thresholds(model, inputs, wires):
 
 
 def _beside(cell, value):
-    """A threshold and its neighbours in the wire's datatype; of FP64 also in single precision, as some trees use."""
+    """A threshold and its neighbours in the wire's datatype; of FP64 also in single precision, as some trees use.
+
+    Where the dataset holds integers, the integers on both sides of the threshold.
+    """
+    if cell.input.original.dtype.kind in "iu":
+        below = np.floor(value)
+        yield cell, cell.dtype.type(below), "largest integer up to threshold %r in %s" % (value, cell.label)
+        yield cell, cell.dtype.type(below + 1), "smallest integer above threshold %r in %s" % (value, cell.label)
+        return
     at, single = cell.dtype.type(value), np.float32(value)
     yield cell, at, "threshold %r in %s" % (value, cell.label)
     for towards, word in ((-np.inf, "below"), (np.inf, "above")):

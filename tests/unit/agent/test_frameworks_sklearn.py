@@ -240,6 +240,18 @@ def test_probes_stand_one_step_beside_the_thresholds_of(tmp_path, take, columns,
     assert np.float32(single_below) < np.float32(at) < np.float32(single_above)
 
 
+def test_integers_are_probed_by_integers_on_both_sides_of_thresholds(tmp_path, take, features):
+    """The source cannot be asked 20.5 in a column of integers; what it would be asked instead is another row."""
+    integers = (features * 20).astype(np.int64)
+    y = (integers[:, 0] > 3).astype(int)
+    table = {f"c{i}": integers[:, i] for i in range(4)} | {"y": y}
+    model = DecisionTreeClassifier(max_depth=2, random_state=0).fit(integers, y)
+    taken = take("SKLearn", saved(tmp_path, model), table, label="y")
+    values = taken.table("probes")["features"]
+    assert taken.probes("threshold")
+    assert (values == np.floor(values)).all()
+
+
 def test_thresholds_of_histogram_boosting_with_categories_name_the_right_column(tmp_path, take, columns, features):
     frame = pd.DataFrame(features[:, :2], columns=["a", "b"])
     frame.insert(1, "k", pd.Categorical(np.where(features[:, 2] > 0, "u", "v")))

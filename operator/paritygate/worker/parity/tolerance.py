@@ -126,7 +126,7 @@ def tolerance_of(
         )
     default = Tolerance(rtol=rtol, atol=atol, scale=scale, rounding=rounding, noise=measured)
     noisy = noise is not None and (noise.stochastic or not measured <= NOISE_FACTOR * default.typical)
-    # The noise is one number for all columns: that of a column of millions must not excuse errors in one of thousandths.
+    # The noise is one number for all columns: a column of millions must not excuse errors in one of thousandths.
     floor = 0.0 if noisy else np.minimum(NOISE_FACTOR * measured, NOISE_FACTOR**2 * (rtol + atol) * scale)
     return Tolerance(rtol=rtol, atol=atol, scale=scale, rounding=rounding, floor=floor, noise=measured, noisy=noisy)
 
