@@ -30,6 +30,7 @@ from paritygate.local.inputs import Places
 from paritygate.local.processes import Process, death_of
 from paritygate.local.serving import CandidateServer
 from paritygate.local.workdir import WorkFolder
+from paritygate.storage.store import disk_full_explained
 
 _FAILED: Final = 3
 Tell = Callable[[str, int, int], None]
@@ -81,15 +82,16 @@ class Attempt:
 
 def carry_out(attempt: Attempt) -> Path:
     """The complete artefact folder, in the attempt's scratch folder. StageError or Cancelled: there is none."""
-    shutil.rmtree(attempt.scratch, ignore_errors=True)
-    attempt.scratch.mkdir(parents=True)
-    attempt.log.unlink(missing_ok=True)
-    return {
-        StageName.ASSESS: _assess,
-        StageName.CAPTURE: _capture,
-        StageName.CONVERT: _convert,
-        StageName.VALIDATE: _validate,
-    }[attempt.action.stage](attempt)
+    with disk_full_explained(attempt.scratch):
+        shutil.rmtree(attempt.scratch, ignore_errors=True)
+        attempt.scratch.mkdir(parents=True)
+        attempt.log.unlink(missing_ok=True)
+        return {
+            StageName.ASSESS: _assess,
+            StageName.CAPTURE: _capture,
+            StageName.CONVERT: _convert,
+            StageName.VALIDATE: _validate,
+        }[attempt.action.stage](attempt)
 
 
 def _assess(attempt: Attempt) -> Path:

@@ -92,17 +92,17 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def disk_full_explained(path: Path, size: int | None = None) -> Iterator[None]:
-    """Turns a full disk, or an exhausted quota, into an InfrastructureError (DiskFull) that says how much is free."""
+    """Turns a full disk, quota or file size into an InfrastructureError (DiskFull) that says how much is free."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         there = next(parent for parent in path.absolute().parents if parent.exists())
         needed = "" if size is None else f", and {size:,} bytes are to be written"
         raise InfrastructureError(
             "DiskFull",
-            f"{path}: no space is left ({shutil.disk_usage(there).free:,} bytes are free{needed}); "
+            f"{path}: {os.strerror(error.errno)} ({shutil.disk_usage(there).free:,} bytes are free{needed}); "
             "free space or choose another --workdir",
         ) from error
 
