@@ -35,6 +35,17 @@ def probes(evidence: Evidence) -> Check:
         if chosen:
             where = "inside the domain" if inside else "outside the domain"
             measurements += _measured(evidence, chosen, where, blocking=numeric and inside)
+    unasked = len(evidence.capture.probes) - len(evidence.probe_answers)
+    if unasked:
+        measurements.append(
+            Measurement(
+                subject="all probes",
+                statistic="probes that the candidate was asked",
+                rows=0,
+                blocking=numeric,
+                unjudged=f"{unasked:,} of {len(evidence.capture.probes):,} were not put to it",
+            )
+        )
     return check(CheckName.PROBES, measurements, "" if measurements else "There are no probe rows.")
 
 

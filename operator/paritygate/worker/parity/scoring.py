@@ -369,6 +369,8 @@ def _r2(name: MetricName, data: Labelled) -> Score | None:
 
     def values(totals: Array) -> tuple[Array, Array]:
         spread = totals[..., 2] - totals[..., 1] ** 2 / totals[..., 0]
+        # Equal truths have no spread but what rounding leaves.
+        spread = np.where(spread > _SMALLEST * np.sum(truth**2), spread, np.nan)
         with np.errstate(all="ignore"):
             return 1 - totals[..., 3] / spread, 1 - totals[..., 4] / spread
 
