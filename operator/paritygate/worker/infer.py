@@ -23,6 +23,7 @@ from paritygate.api.spec import (
     Validation,
     VirtualEnvironment,
 )
+from paritygate.errors import ConfigurationError
 from paritygate.worker import datasets
 from paritygate.worker.stage import read_request, write_json
 from paritygate.worker.suggestion.columns import Table, is_imbalanced, label_of, slices_of, task_of
@@ -40,6 +41,10 @@ def run(request_file: Path, out: Path) -> None:
     """Writes `inference.json`. ConfigurationError: the files do not tell enough, and what to state."""
     request = read_request(InferRequest, request_file)
     model = model_at(Path(request.model), request.loader)
+    if not Path(request.dataset).exists():
+        raise ConfigurationError(
+            "DatasetUnreadable", f"{request.dataset} does not exist; name the dataset's file or folder"
+        )
     table = datasets.read(Path(request.dataset))
     write_json(out / "inference.json", infer(request, model, table))
 

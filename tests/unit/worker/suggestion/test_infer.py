@@ -216,6 +216,30 @@ def test_a_dataset_in_the_models_place_is_recognised(files, frame):
     assert (reason, "is a parquet table" in message) == ("ModelUnreadable", True)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("train.ipynb", b'{"cells": [], "nbformat": 4}', "a notebook"),
+        ("train.py", b"import sklearn\n", "a Python script"),
+        ("holdout.csv", b"age,churned\n41,1\n", "a CSV table"),
+        ("churn.yaml", b"kind: ModelMigration\n", "a YAML document"),
+    ],
+)
+def test_what_is_no_model_is_called_by_its_name(files, name, content, what):
+    reason, message = refusal(files, content, name=name)
+    assert reason == "ModelUnreadable"
+    assert f"{name} is {what}, not a model" in message
+
+
+def test_a_dataset_that_is_not_there(files, classifier, tmp_path):
+    model = tmp_path / "churn.pkl"
+    model.write_bytes(pickle.dumps(classifier))
+    request = InferRequest(model=str(model), dataset="no.csv", source_uri="churn.pkl", dataset_uri="no.csv")
+    (tmp_path / "request.json").write_text(request.model_dump_json(by_alias=True))
+    with pytest.raises(ConfigurationError, match=r"^no\.csv does not exist; name the dataset's file or folder$"):
+        infer.run(tmp_path / "request.json", tmp_path)
+
+
 def test_weights_alone_ask_for_their_code(files, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights.pt").write_bytes(b"")
