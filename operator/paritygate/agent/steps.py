@@ -33,10 +33,9 @@ def record(model, inputs):
 def _record(model, inputs):
     chosen = _rows(inputs)
     first = _asked(model, inputs, chosen[:1])
-    values = [found for found in first.values() if found[2] is not None]
-    if not values:
-        return OrderedDict(), [], [], "the source has no inner steps that can be looked into"
-    size = sum(array.nbytes for _, _, array in values)
+    if not first:
+        return OrderedDict(), [], [], "nothing inside the source can be looked into"
+    size = sum(array.nbytes for _, _, array in first.values() if array is not None)
     count = min(len(chosen), BYTES // max(size, 1))
     if not count:
         reason = "the values inside the source take %.0f MiB per row, more than the %d MiB that are kept"

@@ -94,10 +94,12 @@ def test_a_source_that_cannot_be_looked_into_is_captured_all_the_same(tmp_path, 
     assert len(taken.table("reference")["label"]) == 80
 
 
-def test_a_single_estimator_has_no_steps(tmp_path, take, columns, features):
+def test_a_single_estimator_is_one_step_whose_values_are_the_outputs(tmp_path, take, columns, features):
     path = joblib_of(tmp_path / "m.joblib", LogisticRegression().fit(features, columns["y"]))
     taken = take("SKLearn", path, columns, label="y")
-    assert taken.manifest.steps_skipped == "the source has no inner steps that can be looked into"
+    assert [(one.name, one.recorded) for one in taken.manifest.steps] == [("LogisticRegression", False)]
+    assert taken.manifest.steps_skipped is None
+    assert not (taken.folder / "steps.npz").exists()
 
 
 def test_onnx_tensors_keep_their_names(tmp_path, take, columns, features):

@@ -82,7 +82,7 @@ class OnnxModel(Model):
 
     framework = "onnxruntime"
     batch = 256
-    repeated = 16
+    costly = True
     narrow_outputs = False
 
     def __init__(self, native, request):
@@ -136,13 +136,14 @@ class OnnxModel(Model):
             (node.output[0], node.op_type) for node in model.graph.node if node.output and node.output[0]
         )
         names = [name for name in nodes if name not in self.outputs]
-        names = [names[place] for place in fixed_part(len(names), MOST)] if names else []
+        if not names:
+            return super().steps(inputs)
+        names = [names[place] for place in fixed_part(len(names), MOST)]
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         observing = session(model.SerializeToString(), None, os.path.dirname(os.path.abspath(self.file())))
         feeds = {name: self._cast(name, column) for name, column in inputs.items()}
-        for name, values in zip(names, observing.run(names, feeds)):
-            if isinstance(values, np.ndarray):
-                yield name, nodes[name], (), values
+        made = zip(names, observing.run(names, feeds))
+        return [(name, nodes[name], (), values) for name, values in made if isinstance(values, np.ndarray)]
 
     def file(self):
         """Path of the ONNX file."""

@@ -78,24 +78,20 @@ def _located(evidence: Evidence, values: Mapping[str, Array], graph: Graph, wron
         found, passed = _first_of_named(evidence, values, graph, feeds, named)
     else:
         found, passed = _first_by_values(evidence, values, graph, feeds)
-        if found is None and not passed:
-            return Divergence(
-                f"{UNKNOWN}no tensor of the artefact holds the values of any of the "
-                f"{count(sum(step.recorded for step in evidence.capture.steps), 'steps')} of the source"
-            )
     if found is not None:
-        return _sentence(found, passed, rows, _optimised(found, graph, feeds, values, named))
+        return _sentence(found, passed, rows, optimised=_optimised(found, graph, feeds, values, named))
     return _behind(evidence, passed, graph, feeds, wrong)
 
 
-def _sentence(found: Compared, passed: int, rows: Array, optimised: bool) -> Divergence:
+def _sentence(found: Compared, passed: int, rows: Array, *, optimised: bool) -> Divergence:
     place = f"step {found.step.name} ({found.step.kind})"
     if np.isfinite(found.error):
         what = f"row {rows[found.row]} differs by {number(found.error)}, {_times(found.ratio)} what rounding explains"
     elif found.tensor:
         what = f"row {rows[found.row]} differs in shape, or in where it is NaN or infinite"
     else:
-        what = "no tensor of the artefact holds its values"
+        what = "no tensor of the artefact holds its values; it is left out, merged with what follows, or wrong"
+        place += " or what follows it"
     tensor = f", tensor {found.tensor}" if found.tensor else ""
     before = f"; {_steps(passed)} before it" if passed else ""
     text = f"{place}{tensor}: {what}{before}"
@@ -126,7 +122,7 @@ def _behind(evidence: Evidence, passed: int, graph: Graph, feeds: Mapping[str, A
 
 
 def _steps(passed: int) -> str:
-    return f"{passed:,} steps agree" if passed != 1 else "the only step agrees" if passed == 1 else "no step agrees"
+    return f"{count(passed, 'steps')} agree" + ("s" if passed == 1 else "")
 
 
 def _times(ratio: float) -> str:
@@ -217,7 +213,7 @@ def _optimised(
 def _first_by_values(
     evidence: Evidence, values: Mapping[str, Array], graph: Graph, feeds: Mapping[str, Array]
 ) -> tuple[Compared | None, int]:
-    """The first step that no tensor holds, upstream of which all that can be told is found in the artefact.
+    """The first step that no tensor holds and behind which nothing is right; and how many are right.
 
     A step that is missing while a later one is there was merged with its neighbours, and is right.
     """
@@ -235,9 +231,7 @@ def _first_by_values(
         if step.name in right or any(other.name in right and not parallel(step, other) for other in later):
             continue
         rivals = closest[step.name]
-        if len(rivals) == 1:
-            return rivals[0], len(reached)
-        return (Compared(step, np.inf, 0, np.inf, ""), len(reached)) if reached else (None, 0)
+        return (rivals[0] if len(rivals) == 1 else Compared(step, np.inf, 0, np.inf, "")), len(reached)
     return None, len(reached)
 
 
