@@ -65,7 +65,9 @@ def run_id(spec: ModelMigrationSpec, inputs: Inputs) -> str:
 
 
 def _assess(spec: ModelMigrationSpec, inputs: Inputs) -> dict[str, object]:
-    return {"source": inputs.source, "spec": _source(spec), "worker": inputs.converter}
+    # Findings about versions depend on where the source answers.
+    answers = {"environment": spec.source.to_dict().get("environment"), "recorded": inputs.capture is not None}
+    return {"source": inputs.source, "spec": _source(spec), "worker": inputs.converter, "answers": answers}
 
 
 def _capture(spec: ModelMigrationSpec, inputs: Inputs) -> dict[str, object]:
