@@ -192,8 +192,8 @@ def test_a_disk_that_takes_no_more_is_an_error_that_a_later_run_recovers_from(ir
     source, dataset = {"format": "SKLearn", "uri": "iris.pkl"}, {"uri": "iris.csv", "label": "species"}
     manifest = iris.manifest("iris", source, dataset, jobs={"retries": 0})
     for size in (4096, 20_000, 60_000):
-        ended = iris.run("run", manifest, before=limit(resource.RLIMIT_FSIZE, size))
-        assert ended.status == ERROR, ended.err
+        ended = iris.run("run", manifest, "--output", "json", before=limit(resource.RLIMIT_FSIZE, size))
+        assert (ended.status, ended.result["verdict"]) == (ERROR, "Error"), ended.err
         assert_said(("DiskFull", "File too large", "choose another --workdir"), ended.err)
         assert_nothing_left(iris)
     ended = iris.run("run", manifest, "--output", "json")

@@ -18,7 +18,7 @@ from paritygate.api.manifest import load_manifest
 from paritygate.api.report import ParityReport, Verdict
 from paritygate.cli.infer import inferred_manifest
 from paritygate.cli.progress import display
-from paritygate.errors import UsageError
+from paritygate.errors import StageError, UsageError
 from paritygate.local import records
 from paritygate.local.revisions import Address
 from paritygate.local.run import Interrupted, LocalRun, Options, Outcome
@@ -133,6 +133,10 @@ def _migrate(manifest: Path, options: argparse.Namespace, wanted: Options) -> in
                 run.serve()
         except Interrupted as error:
             raise KeyboardInterrupt from error
+        except StageError as error:
+            if options.output == "json":
+                _print(_failed(error.message))
+            raise
         finally:
             run.close()
             for number, handler in before.items():
@@ -181,6 +185,11 @@ def _told(work: WorkFolder, outcome: Outcome, stage: StageName) -> dict[str, obj
         "stages": {name.value: receipt.output for name, receipt in outcome.receipts.items()},
         **({"url": outcome.url} if outcome.url else {}),
     }
+
+
+def _failed(message: str) -> dict[str, object]:
+    """The result of a run that had to stop where it could not even record why."""
+    return {"verdict": Verdict.ERROR.value, "candidate": None, "report": None, **_checks(None), "message": message}
 
 
 def _checks(report: ParityReport | None) -> dict[str, object]:
