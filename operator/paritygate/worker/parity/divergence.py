@@ -91,7 +91,7 @@ def _sentence(found: Compared, passed: int, rows: Array, *, optimised: bool) -> 
         what = f"row {rows[found.row]} differs in shape, or in where it is NaN or infinite"
     else:
         what = "no tensor of the artefact holds its values; it is left out, merged with what follows, or wrong"
-        place += " or what follows it"
+        place += "" if passed else " or what follows it"
     tensor = f", tensor {found.tensor}" if found.tensor else ""
     before = f"; {_steps(passed)} before it" if passed else ""
     text = f"{place}{tensor}: {what}{before}"
