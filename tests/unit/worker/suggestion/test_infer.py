@@ -231,7 +231,7 @@ def test_what_is_no_model_is_called_by_its_name(files, name, content, what):
     assert f"{name} is {what}, not a model" in message
 
 
-def test_a_dataset_that_is_not_there(files, classifier, tmp_path):
+def test_a_dataset_that_is_not_there(classifier, tmp_path):
     model = tmp_path / "churn.pkl"
     model.write_bytes(pickle.dumps(classifier))
     request = InferRequest(model=str(model), dataset="no.csv", source_uri="churn.pkl", dataset_uri="no.csv")
