@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from paritygate.api.report import Check, CheckName, Measurement, Verdict
 from paritygate.core.verdict import result_of_check, result_of_measurement
@@ -62,6 +63,23 @@ def number(value: float | None) -> str:
 def percent(rate: float) -> str:
     """A rate in percent, three significant digits."""
     return f"{100 * rate:.3g}%"
+
+
+def at_most(bound: float) -> float:
+    """An upper bound to three significant digits, never below itself: 0.010002 is at most 0.0101, not 0.01."""
+    return _rounded(bound, ROUND_CEILING)
+
+
+def at_least(bound: float) -> float:
+    """A lower bound to three significant digits, never above itself."""
+    return _rounded(bound, ROUND_FLOOR)
+
+
+def _rounded(value: float, rounding: str) -> float:
+    if not math.isfinite(value) or value == 0:
+        return value
+    exact = Decimal(value)
+    return float(exact.quantize(Decimal((0, (1,), exact.adjusted() - 2)), rounding=rounding))
 
 
 def count(amount: int, noun: str) -> str:

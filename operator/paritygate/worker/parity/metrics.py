@@ -14,7 +14,7 @@ from paritygate.api.report import Check, CheckName, Measurement
 from paritygate.api.spec import Equivalence, Metric, MetricName
 from paritygate.worker.parity.bootstrap import bootstrap, by_unit
 from paritygate.worker.parity.evidence import MIN_ROWS, Evidence, count_units
-from paritygate.worker.parity.measure import check, number
+from paritygate.worker.parity.measure import at_most, check, number
 from paritygate.worker.parity.scoring import Score, default_metrics, scores_of
 from paritygate.worker.parity.statistics import Bounds, clopper_pearson, mcnemar, rows_for_difference, tango
 
@@ -147,7 +147,7 @@ def _message(evidence: Evidence, score: Score, bounds: Bounds, limit: float | No
     source, candidate = (float(value) for value in score.values(score.sums.sum(axis=0)))
     name = score.name.value if subject is None else f"{subject}: {score.name.value}"
     text = f"{name}: {number(source)} for the source, {number(candidate)} for the candidate; worse by at most "
-    text += f"{number(bounds.upper)} with {100 * evidence.policy.confidence:g}% confidence"
+    text += f"{number(at_most(bounds.upper))} with {100 * evidence.policy.confidence:g}% confidence"
     text += f", {number(limit)} is allowed" if limit is not None else ", only reported"
     if score.right is not None and subject is None:
         broken, fixed = _discordant(score)

@@ -36,7 +36,7 @@ def test_a_passed_report_says_so_with_numbers(classifier: Any, circumstances: Ci
     report = report_of(classifier(), circumstances)
     assert report.verdict is Verdict.PASSED
     assert report.sentence.startswith("All 1,000 rows stay within tolerance")
-    assert "0.299%" in report.sentence
+    assert "0.3%" in report.sentence
     assert report.smallest_damage
     assert report.diagnosis is None
 
