@@ -11,9 +11,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -21,6 +23,8 @@ from paritygate.api.artifacts import Receipt, StageName
 from paritygate.api.digests import canonical_json
 from paritygate.errors import InfrastructureError
 from paritygate.storage.digests import digest_of_path
+
+_SWEPT: Final = ".swept"
 
 
 class Store:
@@ -70,11 +74,35 @@ class Store:
             return None
         return receipt if self.get(receipt.output) is not None else None
 
+    def sweep(self, kept: Collection[tuple[StageName, str]], before: datetime) -> None:
+        """Removes receipts last written before a moment and not of a `kept` stage and digest, and artefacts of none.
+
+        Nobody else may be at work in the store.
+        """
+        wanted = {self._receipt(stage, digest) for stage, digest in kept}
+        named = set()
+        for path in (self.root / "receipts").glob("*"):
+            if path in wanted or not _is_older(path, before):
+                with suppress(OSError, ValidationError):
+                    named.add(self._artifact(Receipt.model_validate_json(path.read_bytes()).output))
+            else:
+                path.unlink()
+        for path in (self.root / "artifacts").glob("*"):
+            if path not in named and _is_older(path, before):
+                # Renamed first: a sweep that is interrupted leaves no half of an artefact under its digest.
+                aside = path.with_name(f"{path.name.removesuffix(_SWEPT)}{_SWEPT}")
+                path.rename(aside)
+                shutil.rmtree(aside)
+
     def _artifact(self, digest: str) -> Path:
         return self.root / "artifacts" / digest.removeprefix("sha256:")
 
     def _receipt(self, stage: StageName, digest: str) -> Path:
         return self.root / "receipts" / f"{stage.value}-{digest.removeprefix('sha256:')}.json"
+
+
+def _is_older(path: Path, moment: datetime) -> bool:
+    return datetime.fromtimestamp(path.stat().st_mtime, moment.tzinfo) < moment
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -228,3 +228,18 @@ def test_a_source_that_is_not_here_is_not_assessed(world):
     (action,) = plan(world.observed(inputs=inputs)).actions
     assert isinstance(action, StartStage)
     assert action.stage is StageName.CAPTURE
+
+
+@pytest.mark.parametrize(
+    "environment", [{"virtualenv": {"requirements": ["numpy"]}}, {"virtualenv": {"requirements": ["numpy<2"]}}]
+)
+def test_another_environment_of_the_source_is_assessed_anew(world, environment):
+    source = {"format": "SKLearn", "uri": "m.pkl", "environment": environment}
+    assert first(type(world)(source=source)).digest != first(world).digest
+
+
+def test_where_inputs_lie_changes_no_digest(world):
+    source = {"format": "SKLearn", "uri": "/elsewhere/m.pkl"}
+    dataset = {"uri": "/elsewhere/d.csv", "label": "y"}
+    moved = type(world)(source=source, validation={"dataset": dataset})
+    assert moved.receipts() == world.receipts()
