@@ -72,24 +72,33 @@ def work(stage, verdict):
     request = json.loads(Path(option("--request")).read_text())
     measured = {"Passed": 0.5, "Failed": 2.0}[verdict or "Passed"]
     result = verdict or "Passed"
-    subject = {name: digest_of(name) for name in ("policy",)} | {
+    validation = request["validation"]
+    validation["dataset"] = {k: v for k, v in validation["dataset"].items() if k not in ("uri", "digest")}
+    subject = {
+        "policy": digest_of({"equivalence": request["equivalence"], "validation": validation}),
         "source": digest_of_bytes("m.pkl"), "dataset": digest_of_bytes("d.csv"),
         "capture": request["captureDigest"], "candidate": request["candidateDigest"],
         "runtime": request["runtimeDigest"],
     }  # fmt: skip
-    line = {"name": "numeric", "result": result, "blocking": True, "measured": measured, "limit": 1.0, "rows": 1}
+    lines = [
+        {"name": name, "result": result, "blocking": True, "measured": measured, "limit": 1.0, "rows": 1}
+        for name in ("contract", "numeric", "input-contract", "vacuity")
+    ]
     measurement = {"subject": "p", "statistic": "s", "rows": 1, "measured": measured, "limit": 1.0, "blocking": True}
-    check = {"name": "numeric", "result": result, "blocking": True, "message": "m", "measurements": [measurement]}
+    checks = [
+        {"name": line["name"], "result": result, "blocking": True, "message": "m", "measurements": [measurement]}
+        for line in lines
+    ]
     environment = {"python": "3", "platform": "Linux", "packages": {}}
     report = {
         "migration": "m", "candidate": "plain", "format": "SKLearn", "framework": "f", "equivalence": "Numeric",
         "task": "Generic", "confidence": 0.95, "rows": 1, "verdict": result, "sentence": "s", "subject": subject,
         "signature": {"inputs": [], "outputs": []}, "sourceEnvironment": environment,
-        "candidateEnvironment": environment, "checks": [check],
+        "candidateEnvironment": environment, "checks": checks,
     }  # fmt: skip
     summary = {
         "stage": request["stage"], "subject": subject, "report": digest_of(report), "candidate": "plain",
-        "equivalence": "Numeric", "verdict": result, "checks": [line],
+        "equivalence": "Numeric", "verdict": result, "checks": lines,
     }  # fmt: skip
     (out / "report.json").write_bytes(canonical_json(report))
     (out / "summary.json").write_bytes(canonical_json(summary))

@@ -10,7 +10,7 @@ import pytest
 
 from paritygate.api.artifacts import Noise, Probe
 from paritygate.api.report import CheckName, OutputRole, OutputSignature, Verdict
-from paritygate.api.spec import Dataset, Datatype, Equivalence, Metric, MetricName, Numeric, Slice, Task
+from paritygate.api.spec import Dataset, Datatype, Equivalence, Metric, MetricName, Numeric, Slice
 from paritygate.core.verdict import verdict_of
 from paritygate.worker.parity.evidence import Evidence, ProbeAnswer
 from paritygate.worker.parity.judge import judge
@@ -68,7 +68,7 @@ def test_a_column_of_zeros_beside_large_numbers_stays_zero(regressor: Any) -> No
     large = np.random.default_rng(0).normal(size=1000) * 1e9
     evidence = columns_evidence(regressor, np.column_stack([large, np.zeros(1000)]))
     assert verdict(evidence) is Verdict.PASSED
-    assert verdict(off(evidence, lambda p: p + [0, 5000.0])) is Verdict.FAILED
+    assert verdict(off(evidence, lambda p: p + np.asarray([0, 5000.0]))) is Verdict.FAILED
 
 
 def test_noise_of_a_large_column_excuses_no_error_in_a_small_one(regressor: Any) -> None:
@@ -76,7 +76,7 @@ def test_noise_of_a_large_column_excuses_no_error_in_a_small_one(regressor: Any)
     reference = random.normal(size=(1000, 2)) * [1e6, 1e-3]
     evidence = columns_evidence(regressor, reference, Noise(output="prediction", floor=1.0, rows=64))
     assert verdict(evidence) is Verdict.PASSED
-    assert verdict(off(evidence, lambda p: p * [1, 100.0])) is Verdict.FAILED
+    assert verdict(off(evidence, lambda p: p * np.asarray([1, 100.0]))) is Verdict.FAILED
 
 
 def test_a_stated_rtol_does_not_bring_an_absolute_tolerance_with_it(regressor: Any) -> None:
@@ -228,7 +228,7 @@ def test_a_candidate_that_knows_the_rows_by_heart_fails_on_probes(regressor: Any
 
 
 def test_probes_without_answers_are_not_passed(regressor: Any) -> None:
-    evidence = lookup(regressor(), 4, lambda row: 0.0)
+    evidence = lookup(regressor(), 4, float)
     assert verdict(replace(evidence, probe_answers=evidence.probe_answers[:0])) is not Verdict.PASSED
 
 
@@ -248,7 +248,7 @@ def test_slices_of_numbers_that_are_none_are_still_slices(classifier: Any, odd: 
 
 def sentence(evidence: Evidence) -> str:
     digest = "sha256:" + "0" * 64
-    subject = {name: digest for name in ("source", "dataset", "capture", "candidate", "runtime", "policy")}
+    subject = dict.fromkeys(("source", "dataset", "capture", "candidate", "runtime", "policy"), digest)
     return report_of(
         evidence,
         Circumstances(
