@@ -26,7 +26,7 @@ from typing import Final
 from paritygate import clock
 from paritygate.api.artifacts import StageName
 from paritygate.errors import UsageError
-from paritygate.storage.store import Store, disk_full_explained, write_whole
+from paritygate.storage.store import Store, discard_abandoned, disk_full_explained, write_whole
 
 RESULTS = ("report.json", "report.html")
 _SHARED: Final = ("artifacts", "receipts", "environments")
@@ -123,6 +123,8 @@ class WorkFolder:
 
     def _clear_scratch(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
+        discard_abandoned(self.results)
+        self.store.discard_abandoned()
         with disk_full_explained(self.scratch):
             self.scratch.mkdir(parents=True, exist_ok=True)
             self.logs.mkdir(exist_ok=True)

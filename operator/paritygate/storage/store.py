@@ -27,6 +27,10 @@ from paritygate.storage.digests import digest_of_path
 _SWEPT: Final = ".swept"
 
 
+_ASIDE: Final = ".part-"
+"""Between the name of a file that is being written and the number of the process that writes it."""
+
+
 class Store:
     """Artefacts and receipts under `root`."""
 
@@ -94,6 +98,10 @@ class Store:
                 path.rename(aside)
                 shutil.rmtree(aside)
 
+    def discard_abandoned(self) -> None:
+        """Removes receipts that processes which were killed had begun to write."""
+        discard_abandoned(self.root / "receipts")
+
     def _artifact(self, digest: str) -> Path:
         return self.root / "artifacts" / digest.removeprefix("sha256:")
 
@@ -107,7 +115,7 @@ def _is_older(path: Path, moment: datetime) -> bool:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file aside, synchronises and renames it. InfrastructureError: DiskFull."""
-    aside = path.with_name(f"{path.name}.part-{os.getpid()}")
+    aside = path.with_name(f"{path.name}{_ASIDE}{os.getpid()}")
     with disk_full_explained(path, len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -115,6 +123,14 @@ def write_whole(path: Path, content: bytes) -> None:
             _synchronise(aside)
             aside.replace(path)
         finally:
+            aside.unlink(missing_ok=True)
+
+
+def discard_abandoned(folder: Path) -> None:
+    """Removes files that `write_whole` had begun in processes that are gone."""
+    for aside in folder.glob(f"*{_ASIDE}*"):
+        number = aside.name.rpartition("-")[2]
+        if number.isdigit() and not _is_running(int(number)):
             aside.unlink(missing_ok=True)
 
 
@@ -133,6 +149,16 @@ def disk_full_explained(path: Path, size: int | None = None) -> Iterator[None]:
             f"{path}: {os.strerror(error.errno)} ({shutil.disk_usage(there).free:,} bytes are free{needed}); "
             "free space or choose another --workdir",
         ) from error
+
+
+def _is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def _synchronise(path: Path) -> None:

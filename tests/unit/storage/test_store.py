@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +12,7 @@ from paritygate.api.artifacts import Receipt, StageName
 from paritygate.api.digests import digest_of, digest_of_bytes
 from paritygate.errors import ConfigurationError, InfrastructureError
 from paritygate.storage.digests import digest_of_path
-from paritygate.storage.store import Store, disk_full_explained
+from paritygate.storage.store import Store, discard_abandoned, disk_full_explained
 from paritygate.storage.uris import resolve
 
 
@@ -41,6 +43,15 @@ def test_a_receipt_counts_only_while_its_artefact_is_whole(tmp_path):
     assert store.receipt(StageName.ASSESS, receipt.digest) is None
     assert store.put(folder(tmp_path / "f")) == output
     assert store.receipt(StageName.ASSESS, receipt.digest) == receipt
+
+
+def test_what_a_killed_process_had_begun_to_write_is_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for number in (ended.pid, os.getpid()):
+        (tmp_path / f"plan.json.part-{number}").write_text("{")
+    discard_abandoned(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [f"plan.json.part-{os.getpid()}"]
 
 
 def test_a_sweep_removes_what_is_old_and_not_kept(tmp_path):
