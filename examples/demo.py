@@ -66,12 +66,12 @@ class Demo:
             _resolved((*command, "--output", "json")), cwd=folder, stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None  # noqa: S101  (says to the type checker what PIPE means)
-            told = process.stdout.readline()
-            if not told:
-                self._require(process.wait(), PASSED)
+            told = json.loads(process.stdout.readline() or "{}")
+            if "url" not in told:
+                sys.exit(f"demo: this was to be served, and the command ended with status {process.wait()}")
             try:
                 self._report(folder, name)
-                yield json.loads(told)["url"]
+                yield told["url"]
             finally:
                 process.send_signal(signal.SIGTERM)
                 status = process.wait(STOP_SECONDS)

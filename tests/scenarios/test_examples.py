@@ -142,4 +142,6 @@ def test_a_demo_that_does_not_go_as_it_says_ends_with_status_1(tmp_path, capfd):
         shown.run(tmp_path, "python", "missing.py")
     with pytest.raises(SystemExit, match="was to end with status 1 and ended with 64"):
         shown.migrate(tmp_path, "missing.yaml", "missing", ends_with=demo.FAILED)
+    with pytest.raises(SystemExit, match="was to be served, and the command ended with status 64"):
+        shown.served(tmp_path, "missing.yaml", "missing").__enter__()
     assert "$ paritygate run missing.yaml" in capfd.readouterr().out
