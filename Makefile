@@ -22,18 +22,18 @@ help: ## List the targets.
 setup: $(VENV)/.complete ## Make the environment for development in .venv (about 6 GB on Linux, because of torch).
 
 $(VENV)/.complete: $(LOCKS) pyproject.toml tools/environment.sh
-	tools/environment.sh $(VENV) $(LOCKS)
+	@tools/environment.sh $(VENV) $(LOCKS)
 	@touch $@
 
 $(DEMO)/.complete: $(DEMO_LOCKS) pyproject.toml tools/environment.sh
-	tools/environment.sh $(DEMO) $(DEMO_LOCKS)
+	@tools/environment.sh $(DEMO) $(DEMO_LOCKS)
 	@touch $@
 
 demo: $(DEMO)/.complete ## Migrate two real models; one is brought broken and is stopped. Without torch.
-	$(DEMO)/bin/python examples/demo.py tabular
+	@$(DEMO)/bin/python examples/demo.py tabular
 
 demo-torch: $(VENV)/.complete ## The same with a convolutional network.
-	$(BIN)/python examples/demo.py torch
+	@$(BIN)/python examples/demo.py torch
 
 test: $(VENV)/.complete ## Run all tests; PYTEST_ARGS='tests/unit/core -x' runs some of them.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
