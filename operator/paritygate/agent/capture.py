@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from paritygate.agent import environment, exchange, mapping, noise, probes, signature, steps
+from paritygate.agent import coverage, environment, exchange, mapping, noise, probes, signature, steps
 from paritygate.agent.answering import answer
 from paritygate.agent.failures import AgentError
 from paritygate.agent.frameworks import framework_module
@@ -56,12 +56,13 @@ def capture(request, out):
     measured = noise.measure(model, originals)
     for entry, output in zip(measured, outputs):
         entry["output"] = output["name"]
-    probed = _probe(model, inputs, outputs, answers, save)
+    probed, probe_rows = _probe(model, inputs, outputs, answers, save)
     _unused(model, table, annotations, inputs)
     progress("looking into the source")
     values, inner, inner_rows, skipped = steps.record(model, inputs)
     if values:
         save("steps", values)
+    reached, uncounted = coverage.count(model, inputs, probed, probe_rows)
     manifest = OrderedDict(
         apiVersion="paritygate.dev/v1alpha1",
         kind="Capture",
@@ -82,6 +83,8 @@ def capture(request, out):
         steps=inner,
         stepRows=inner_rows,
         stepsSkipped=skipped,
+        coverage=reached,
+        coverageSkipped=uncounted,
         findings=model.findings,
     )
     _write_manifest(os.path.join(out, "capture.json"), manifest)
@@ -104,7 +107,7 @@ def _probe(model, inputs, outputs, answers, save):
     found = probes.ask(model, inputs, made, wires)
     save("probes", wires)
     save("probes_reference", signature.renamed(signature.aligned(found, answers), outputs))
-    return made + [probes.ask_empty_batch(model, inputs)]
+    return made + [probes.ask_empty_batch(model, inputs)], wires
 
 
 def _tensor(one):

@@ -2,9 +2,14 @@
 
 import contextlib
 import os
+import re
+from collections import OrderedDict
 
+import numpy as np
+
+from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
-from paritygate.agent.frameworks import boosting, pickles, trees
+from paritygate.agent.frameworks import boosting, pickles, reach, trees
 
 _PICKLED = (".pkl", ".pickle", ".joblib")
 _RANKING = ("lambdarank", "rank_xendcg")
@@ -106,6 +111,18 @@ class LightGBMModel(boosting.BoostingModel):
 
     def thresholds(self):
         return trees.thresholds_of_lightgbm(self.booster, None if self.frame else "features", self.names)
+
+    def leaves(self, inputs, rows):
+        reach.require_few(rows, self.booster.num_trees())
+        if self.leaf_masks is None:
+            # Of the text: the JSON of nodes within nodes takes far longer.
+            counts = re.findall(r"^num_leaves=(\d+)$", self.booster.model_to_string(), re.MULTILINE)
+            self.leaf_masks = [np.ones(int(count), dtype=bool) for count in counts]
+        return self.booster.predict(self.rows(inputs), pred_leaf=True), self.leaf_masks
+
+    def known_categories(self, inputs):
+        names = [name for name, column in inputs.items() if isinstance(column, Category)]
+        return OrderedDict(zip(names, getattr(self.booster, "pandas_categorical", None) or ()))
 
     @contextlib.contextmanager
     def threads(self, count):

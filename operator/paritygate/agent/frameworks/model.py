@@ -97,6 +97,10 @@ class Model(object):
         kind = type(self.native).__name__
         return [(kind, kind, (), None)]
 
+    def reach(self, inputs, rows):
+        """`reach.Reached` list: the leaves and known categories that `inputs`, a part of `rows` rows, reach."""
+        return []
+
     @contextlib.contextmanager
     def threads(self, count):
         """Limits the threads of the calls within; yields whether that was possible."""

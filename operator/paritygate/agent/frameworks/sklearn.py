@@ -9,7 +9,7 @@ import numpy as np
 
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError, one_line
-from paritygate.agent.frameworks import pickles, pipelines, tabular, trees
+from paritygate.agent.frameworks import pickles, pipelines, reach, tabular, trees
 from paritygate.agent.frameworks.model import (
     FRAME,
     LABEL,
@@ -140,6 +140,22 @@ class SklearnModel(Model):
         for visit in pipelines.visits(self.native, self._rows(inputs)):
             kind = type(visit.estimator).__name__
             yield "/".join(visit.path) or kind, kind, visit.branches, visit.made
+
+    def reach(self, inputs, rows):
+        if not any(
+            reach.has_trees(part) or isinstance(getattr(part, "categories_", None), list) for part in self.parts
+        ):
+            return []
+        found = []
+        for visit in pipelines.visits(self.native, self._rows(inputs)):
+            path = "/".join(visit.path) or type(visit.estimator).__name__
+            found += reach.of_encoder(path, visit.estimator, visit.given)
+            if visit.made is None:
+                found += reach.of_trees(path, visit.estimator, visit.given, rows)
+                own = getattr(visit.estimator, "_preprocessor", None)
+                for inner in pipelines.visits(own, visit.given) if own is not None else ():
+                    found += reach.of_encoder(path, inner.estimator, inner.given)
+        return found
 
     @contextlib.contextmanager
     def threads(self, count):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paritygate.api.artifacts import Noise, Probe
+from paritygate.api.artifacts import Coverage, Noise, Probe
 from paritygate.api.report import Check, CheckName, Gap, TensorSignature, Verdict
 from paritygate.api.spec import Dataset, Datatype, Decisions, Equivalence, Metric, MetricName, Numeric, Slice, Task
 from paritygate.core.verdict import verdict_of
@@ -433,3 +433,17 @@ def test_loosened_limits_are_listed(classifier: Any) -> None:
     said = " ".join(entry.what for entry in not_judged(evidence, judge(evidence)))
     assert "numeric.atol 0.1" in said
     assert "maxFlipRate 0.2" in said
+
+
+def test_leaves_and_categories_that_no_row_reaches_are_not_judged(classifier: Any) -> None:
+    coverage = (
+        Coverage(subject="forest", kind="leaves", total=3100, rows=2688, probes=37),
+        Coverage(subject="tree", kind="leaves", total=8, rows=8, probes=0),
+        Coverage(subject="city", kind="categories", total=4, rows=3, probes=0, examples=("Bonn",)),
+    )
+    evidence = classifier(capture={"coverage": coverage, "coverage_skipped": "too many"})
+    found = {entry.what: entry.why for entry in not_judged(evidence, judge(evidence))}
+    assert found["412 of 3,100 leaves of forest"].startswith("no row ends there; probes reach 37 of these; bring rows")
+    assert not any("leaves of tree" in what for what in found)
+    assert found["city: Bonn"] == "of the 4 categories that the model knows, no row shows this; bring rows that do"
+    assert found["leaves and categories that no row reaches"] == "they were not counted: too many"
