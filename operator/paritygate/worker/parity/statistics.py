@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
 # Not scipy.stats, whose import takes longer than all that is computed here.
 from scipy import special
 
