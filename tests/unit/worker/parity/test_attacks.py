@@ -98,10 +98,31 @@ def test_a_source_that_answers_only_nan_proves_nothing(regressor: Any) -> None:
     assert verdict(evidence) is Verdict.INCONCLUSIVE
 
 
-@pytest.mark.parametrize("rows", [1, 2])
-def test_one_or_two_rows_prove_nothing(classifier: Any, regressor: Any, rows: int) -> None:
-    assert verdict(regressor(rows)) is not Verdict.FAILED
-    assert verdict(classifier(rows, equivalence=Equivalence.DECISION)) is Verdict.INCONCLUSIVE
+@pytest.mark.parametrize("rows", [1, 2, 29])
+@pytest.mark.parametrize("equivalence", [Equivalence.NUMERIC, Equivalence.DECISION])
+def test_few_rows_prove_nothing(classifier: Any, regressor: Any, rows: int, equivalence: Equivalence) -> None:
+    assert verdict(regressor(rows, equivalence=equivalence)) is Verdict.INCONCLUSIVE
+    assert verdict(classifier(rows, equivalence=equivalence)) is Verdict.INCONCLUSIVE
+
+
+def test_a_dataset_of_one_row_repeated_proves_nothing(regressor: Any) -> None:
+    assert verdict(repeated(regressor(), 20)) is Verdict.INCONCLUSIVE
+
+
+def test_mostly_equal_answers_still_tell(regressor: Any) -> None:
+    """The first row and the one in the middle are answered alike; a swap of these two would break nothing."""
+    prediction = np.where(np.arange(1000) % 10 == 3, 1.0 + np.arange(1000), 0.0)
+    evidence = regressor(
+        prediction=prediction, dataset=Dataset(uri="x", slices=(Slice(column="place"),)),
+        annotations={"place": np.where(np.arange(1000) < 100, "A", "B").astype(object)},
+    )  # fmt: skip
+    assert verdict(evidence) is Verdict.PASSED
+
+
+def test_a_holdout_of_one_class_still_tells_by_its_probabilities(classifier: Any) -> None:
+    first = np.random.default_rng(0).uniform(0.6, 0.9, 500)
+    evidence = classifier(500, probabilities=np.column_stack([first, 1 - first]))
+    assert verdict(evidence) is Verdict.PASSED
 
 
 def test_a_constant_answer_proves_nothing(regressor: Any) -> None:
