@@ -172,3 +172,9 @@ def _marked(value: str) -> list[str]:
 @pytest.fixture
 def command_line(tmp_path: Path) -> CommandLine:
     return CommandLine(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def command_line_in() -> type[CommandLine]:
+    """For folders that several tests share."""
+    return CommandLine

@@ -159,12 +159,17 @@ def _tell(options: argparse.Namespace, work: WorkFolder, outcome: Outcome, stage
     """What standard output gets: the result as JSON, or what Assess found in words."""
     assessed = records.head(work.store, outcome.receipts.values(), Assessment) if stage is StageName.ASSESS else None
     if options.output == "json":
-        _print({**_told(work, outcome, stage), **({"assessment": assessed.to_dict()} if assessed else {})})
+        _print(
+            {
+                **_told(work, outcome, stage, getattr(options, "out", None)),
+                **({"assessment": assessed.to_dict()} if assessed else {}),
+            }
+        )
     elif assessed is not None:
         sys.stdout.write("\n" + assessment.render(assessed))
 
 
-def _told(work: WorkFolder, outcome: Outcome, stage: StageName) -> dict[str, object]:
+def _told(work: WorkFolder, outcome: Outcome, stage: StageName, out: Path | None) -> dict[str, object]:
     converted, made = outcome.receipts.get(StageName.CONVERT), outcome.receipts.get(stage)
     report = outcome.report
     return {
@@ -179,7 +184,7 @@ def _told(work: WorkFolder, outcome: Outcome, stage: StageName) -> dict[str, obj
         "report": str(work.results / "report.json") if report else None,
         **_checks(report),
         "message": outcome.message,
-        "output": {"stage": stage.value, "path": str(work.store.path(made.output)), "digest": made.output}
+        "output": {"stage": stage.value, "path": str(out or work.store.path(made.output)), "digest": made.output}
         if made
         else None,
         "stages": {name.value: receipt.output for name, receipt in outcome.receipts.items()},

@@ -136,6 +136,13 @@ def _check_capture(folder: Path, model: _Found | None, dataset: _Found) -> None:
             f"spec.source.capture.uri: {folder} holds no readable capture.json ({error}); record it with "
             "`paritygate capture MANIFEST --out FOLDER`",
         ) from error
+    missing = [name for name in ("inputs.npz", "reference.npz") if not (folder / name).is_file()]
+    if missing:
+        raise ConfigurationError(
+            "CaptureUnreadable",
+            f"spec.source.capture.uri: {folder} lacks {' and '.join(missing)}; bring the whole folder that "
+            "`paritygate capture MANIFEST --out FOLDER` wrote",
+        )
     for what, field, recorded, here in (
         ("model", "source", manifest.source, model),
         ("dataset", "validation.dataset", manifest.dataset, dataset),
