@@ -8,10 +8,10 @@ from typing import Final
 
 from paritygate.api.artifacts import Receipt, StageName
 from paritygate.api.digests import digest_of
-from paritygate.api.report import CheckName, EvidenceSummary, SummaryLine, Verdict
+from paritygate.api.report import CheckName, EvidenceSummary, ParityReport, SummaryLine, Verdict
 from paritygate.api.spec import Equivalence, Validation
 from paritygate.core.observed import Inputs
-from paritygate.core.verdict import verdict_of
+from paritygate.core.verdict import result_of_check, verdict_of
 
 _BLOCKING: Final = {
     Equivalence.NUMERIC: (CheckName.CONTRACT, CheckName.NUMERIC, CheckName.INPUT_CONTRACT, CheckName.VACUITY),
@@ -104,6 +104,21 @@ def _holds(line: SummaryLine) -> bool:
     if line.measured is None or line.limit is None:
         return True
     return math.isfinite(line.measured) and line.measured <= line.limit
+
+
+def unfaithful(summary: EvidenceSummary, report: ParityReport, digest: str) -> str | None:
+    """Why a summary is not borne out by its report, whose content has `digest`; None = it is."""
+    if summary.report != digest:
+        return f"the summary speaks of report {summary.report}, and the report is {digest}"
+    for check in report.checks:
+        follows = result_of_check(check.measurements)
+        if check.result is not follows:
+            return f"the report says {check.result} of the check {check.name}, and {follows} follows from its numbers"
+    lines = {line.name: (line.result, line.blocking) for line in summary.checks}
+    checks = {check.name: (check.result, check.blocking) for check in report.checks}
+    odd = next((name for name in lines if lines[name] != checks.get(name)), None)
+    odd = odd or next((name for name, (_, blocking) in checks.items() if blocking and name not in lines), None)
+    return f"the summary and the report do not say the same of the check {odd}" if odd is not None else None
 
 
 def decided(summary: EvidenceSummary) -> str:

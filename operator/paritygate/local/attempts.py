@@ -11,7 +11,6 @@ from typing import Final
 from paritygate import clock
 from paritygate.api.artifacts import FailureClass, Receipt, StageFailure, StageName
 from paritygate.api.migration import ModelMigration
-from paritygate.api.report import EvidenceSummary
 from paritygate.api.status import StageState
 from paritygate.core.actions import CancelStage, StartStage
 from paritygate.core.observed import Attempt as Observation
@@ -61,7 +60,7 @@ class Attempts:
         if action.attempt > 1 or any(key[:2] == (action.stage, action.digest) for key in self._observed):
             return False
         receipt = self._work.store.receipt(action.stage, action.digest)
-        if receipt is None:
+        if receipt is None or not records.bears_out(self._work.store.path(receipt.output), receipt):
             return False
         self._receipts[action.stage, action.digest] = receipt
         self.reused.add(action.stage)
@@ -143,14 +142,12 @@ class Attempts:
             self._emit(StageFailed(key[0], failure.reason, failure.message, will_retry=again))
 
     def _stored(self, attempt: carrying.Attempt) -> Receipt:
-        """Carries the attempt out, and keeps what it made: the artefact first, then the receipt that names it."""
+        """Carries the attempt out, and keeps what it made: the artefact first, then the receipt that names it.
+
+        ConfigurationError (EvidenceInvalid): a summary that its own report contradicts.
+        """
         action, folder = attempt.action, carrying.carry_out(attempt)
-        summary = None
-        if action.stage is StageName.VALIDATE:
-            try:
-                summary = EvidenceSummary.model_validate_json((folder / "summary.json").read_bytes())
-            except (OSError, ValueError):
-                summary = None
+        summary = records.summary(folder) if action.stage is StageName.VALIDATE else None
         output = self._work.store.put(folder)
         receipt = Receipt(stage=action.stage, digest=action.digest, output=output, summary=summary)
         self._work.store.record(receipt)

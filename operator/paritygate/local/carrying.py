@@ -179,9 +179,15 @@ def _validate(attempt: Attempt) -> Path:
             runtime_digest=attempt.places.inputs.runtime,
             reproduce=f"paritygate validate {attempt.migration.metadata.name}",
         )
-        return _work(attempt, "validate", request, beside=server)
+        verdict = _work(attempt, "validate", request, beside=server)
     finally:
         server.process.kill()
+    for stage in (StageName.CAPTURE, StageName.CONVERT):
+        # What was judged must be what the digests say, or the verdict speaks of other bytes than those that will serve.
+        if attempt.work.store.get(inputs[stage]) is None:
+            lost = attempt.work.store.path(inputs[stage])
+            raise InfrastructureError("ArtefactLost", f"{lost} changed while it was judged; run again")
+    return verdict
 
 
 def _work(attempt: Attempt, command: str, request: Model, beside: CandidateServer | None = None) -> Path:

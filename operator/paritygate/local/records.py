@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, TypeVar
 
 from paritygate.api.artifacts import Assessment, CandidateManifest, CaptureManifest, Receipt, StageName
 from paritygate.api.base import Model
+from paritygate.api.digests import digest_of
+from paritygate.api.report import EvidenceSummary, ParityReport
 from paritygate.api.status import ModelMigrationStatus
+from paritygate.core.evidence import unfaithful
 from paritygate.core.observed import Attempt, Inputs
+from paritygate.errors import ConfigurationError
 from paritygate.storage.store import Store
 
 _HEADS: Final[dict[type[Model], tuple[StageName, str]]] = {
@@ -45,6 +50,35 @@ def described(store: Store, receipt: Receipt) -> str:
         case StageName.VALIDATE if receipt.summary is not None:
             return receipt.summary.verdict.value
     return ""
+
+
+def summary(folder: Path) -> EvidenceSummary | None:
+    """The summary in a verdict folder, borne out by the report beside it; None where there is none.
+
+    ConfigurationError (EvidenceInvalid): the report is missing, or says otherwise.
+    """
+    try:
+        found = EvidenceSummary.model_validate_json((folder / "summary.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    try:
+        content = (folder / "report.json").read_bytes()
+        wrong = unfaithful(found, ParityReport.model_validate_json(content), digest_of(json.loads(content)))
+    except (OSError, ValueError) as error:
+        wrong = f"report.json cannot be read ({error})"
+    if wrong is not None:
+        raise ConfigurationError("EvidenceInvalid", f"{wrong}; nothing follows from it. Validate again")
+    return found
+
+
+def bears_out(folder: Path, receipt: Receipt) -> bool:
+    """Whether a receipt says of a verdict what its artefact says: receipts are small files that anybody can edit."""
+    if receipt.stage is not StageName.VALIDATE:
+        return True
+    try:
+        return summary(folder) == receipt.summary
+    except ConfigurationError:
+        return False
 
 
 def plan_record(  # noqa: PLR0913, PLR0917 - one per part of the file

@@ -1,10 +1,12 @@
 """Summaries that say Passed and prove nothing: none of them may move traffic, and each objection says why."""
 
+import json
+
 import pytest
 
 from paritygate.api.artifacts import StageName
 from paritygate.api.digests import digest_of
-from paritygate.api.report import CheckName, SummaryLine, Verdict
+from paritygate.api.report import CheckName, ParityReport, SummaryLine, Verdict
 from paritygate.core import evidence
 from paritygate.core.plan import plan
 
@@ -95,3 +97,46 @@ def test_evidence_for_a_looser_policy_is_refused(world):
     planned = plan(world.observed(receipts=receipts, serving=True))
     assert planned.actions == ()
     assert "policy" in next(c.message for c in planned.status.conditions if c.type == "Stalled")
+
+
+def report(**changes):
+    measurement = {"subject": "p", "statistic": "s", "rows": 9, "measured": 0.5, "limit": 1.0, "blocking": True}
+    check = {"name": "numeric", "result": "Passed", "blocking": True, "message": "m", "measurements": [measurement]}
+    environment = {"python": "3.11.8", "platform": "Linux x86_64", "packages": {}}
+    known = {
+        "migration": "m", "candidate": "plain", "format": "SKLearn", "framework": "scikit-learn 1.9.0",
+        "equivalence": "Numeric", "task": "Generic", "confidence": 0.95, "rows": 9, "verdict": "Passed",
+        "sentence": "s", "signature": {"inputs": [], "outputs": []}, "sourceEnvironment": environment,
+        "subject": dict.fromkeys(("source", "dataset", "capture", "candidate", "runtime", "policy"), digest_of("x")),
+        "candidateEnvironment": environment, "checks": [{**check, **changes}],
+    }  # fmt: skip
+    return ParityReport.model_validate_json(json.dumps(known))
+
+
+def said_of(world, found, changes=None):
+    made = report(**(changes or {}))
+    summary = world.receipts(lines=found)[-1].summary
+    return evidence.unfaithful(summary, made, summary.report)
+
+
+def test_a_summary_that_says_what_its_report_says_is_faithful(world):
+    assert said_of(world, lines(CheckName.NUMERIC)) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "changes", "said"),
+    [
+        pytest.param(lines("numeric", result=Verdict.FAILED), {}, "the same", id="a line of another result"),
+        pytest.param(lines("numeric", blocking=False), {}, "the same", id="a line that does not block"),
+        pytest.param(lines("contract"), {}, "the same", id="a line of a check that was not made"),
+        pytest.param((), {}, "the same", id="no line of a check that blocks"),
+        pytest.param(lines("numeric"), {"measurements": []}, "follows", id="a result without numbers"),
+    ],
+)
+def test_a_summary_that_its_report_contradicts_is_not(world, found, changes, said):
+    assert said in said_of(world, found, changes)
+
+
+def test_a_report_of_another_digest_is_another_report(world):
+    summary = world.receipts()[-1].summary
+    assert "the report is" in evidence.unfaithful(summary, report(), digest_of("other"))

@@ -51,6 +51,23 @@ def test_an_artefact_that_was_changed_is_made_again(desk):
     assert desk.started() == [*STAGES, "convert"]
 
 
+def test_a_receipt_that_was_edited_is_not_believed(desk):
+    """A failed verdict whose receipt, a small file beside its artefact, was made to say that it passed."""
+    desk.behave(validate="Failed")
+    assert desk.run().verdict is Verdict.FAILED
+    (receipt,) = (desk.folder / "work" / "receipts").glob("Validate-*.json")
+    receipt.write_text(receipt.read_text().replace('"Failed"', '"Passed"').replace('"measured":2.0', '"measured":0.5'))
+    assert desk.run().verdict is Verdict.FAILED
+
+
+def test_a_candidate_that_changes_while_it_is_judged_is_no_pass(desk):
+    desk.behave(validate="tamper")
+    desk.spec["jobs"] = {"retries": 0}
+    outcome = desk.run()
+    assert outcome.verdict is Verdict.ERROR
+    assert "changed while it was judged" in outcome.message
+
+
 def test_a_failed_verdict_is_reported_and_not_served(desk):
     desk.behave(validate="Failed")
     outcome = desk.run(serve=True)
