@@ -171,7 +171,8 @@ def _undecided(evidence: Evidence, check: Check) -> str:
         ),
         default=None,
     )  # fmt: skip
-    start = f"{evidence.unit_count:,} distinct {evidence.unit_name} cannot tell. {sentence(decisive)}"
+    said = check.message if check.name is CheckName.VACUITY else sentence(decisive)
+    start = f"{count(evidence.unit_count, f'distinct {evidence.unit_name}')} cannot tell. {said}"
     return start + (f" About {needed:,} are needed." if needed else "")
 
 

@@ -28,16 +28,21 @@ def vacuity(evidence: Evidence, judge: Judge) -> Check:
     """Would this run have stopped a broken candidate? `judge` are the checks that see only the rows' answers."""
     few = _few(evidence)
     if few is not None:
-        return check(CheckName.VACUITY, [few])
+        message = f"Nothing is claimed on fewer than {MIN_ROWS} rows that differ; there {_are(few.rows)}."
+        return check(CheckName.VACUITY, [few], message)
     measurements = [_sabotaged(evidence, judge, name, candidate) for name, candidate in sabotages(evidence)]
     caught = sum(m.unjudged is None for m in measurements)
     message = f"{caught} of {len(measurements)} deliberate defects were stopped"
-    message += (
-        ": " + "; ".join(m.subject for m in measurements) + "."
-        if caught == len(measurements)
-        else f"; not stopped: {'; '.join(m.subject for m in measurements if m.unjudged)}."
-    )
+    if caught == len(measurements):
+        message += ": " + "; ".join(m.subject for m in measurements) + "."
+    else:
+        message += f"; these would pass as well: {'; '.join(m.subject for m in measurements if m.unjudged)}. The rows "
+        message += "are too few or too much alike."
     return check(CheckName.VACUITY, measurements, message)
+
+
+def _are(rows: int) -> str:
+    return "is 1" if rows == 1 else f"are {rows:,}"
 
 
 def _few(evidence: Evidence) -> Measurement | None:
