@@ -8,6 +8,8 @@ import numpy as np
 from paritygate.agent.answering import answer
 from paritygate.agent.wire import is_ragged, take
 
+REPEATED = 64
+"""Rows that are asked again, at most."""
 SINGLE = 4
 """One row in so many of the repeated ones is also asked alone."""
 
@@ -23,18 +25,16 @@ def fixed_part(rows, count):
 def measure(model, inputs):
     """Noise of each output over the fixed part: a list of `Noise` as dicts, and the rows repeated."""
     rows = len(next(iter(inputs.values())))
-    chosen = fixed_part(rows, model.repeated)
+    chosen = fixed_part(rows, model.few(rows, REPEATED))
     part = OrderedDict((name, take(column, chosen)) for name, column in inputs.items())
-    whole = answer(model, part)
-    again = answer(model, part)
+    with model.threads(2):
+        whole = answer(model, part)
+        again = answer(model, part)
     repeats = [(whole, again)]
     few = np.arange(0, len(chosen), SINGLE)
     singles = answer(model, OrderedDict((name, take(column, few)) for name, column in part.items()), batch=1)
     repeats.append((OrderedDict((name, column[few]) for name, column in whole.items()), singles))
     with model.threads(1) as limited:
-        if limited:
-            repeats.append((whole, answer(model, part)))
-    with model.threads(2) as limited:
         if limited:
             repeats.append((whole, answer(model, part)))
     noise = []

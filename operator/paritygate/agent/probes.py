@@ -69,7 +69,7 @@ def make(model, inputs):
     """Probe rows as (probes, {wire name: wire column}): `probes` are dicts of description, kind and insideDomain."""
     wires = OrderedDict((one.wire_name, one.wire()) for one in inputs)
     base = len(next(iter(wires.values()))) // 2
-    cells = [cell for one in inputs for cell in _cells(one, wires[one.wire_name])]
+    cells = [cell for one in inputs for cell in _cells(model, one, wires[one.wire_name])]
     wanted = OrderedDict((kind, []) for kind in LIMITS)
     for cell in cells:
         for kind, value, description in _changes(cell):
@@ -134,7 +134,7 @@ def ask_empty_batch(model, inputs):
     return probe
 
 
-def _cells(one, wire):
+def _cells(model, one, wire):
     """Cells of an input that are probed: each where there are few, else some of them and the whole row."""
     width = 1 if is_ragged(wire) else int(np.prod(wire.shape[1:]))
     if width == 1 and not is_ragged(wire):
@@ -144,7 +144,7 @@ def _cells(one, wire):
     if width <= 64:
         labels = one.columns if len(one.columns) == width else ["%s[%d]" % (one.wire_name, i) for i in range(width)]
         return [Cell(one, wire, position, labels[position]) for position in range(width)]
-    some = np.unique(np.linspace(0, width - 1, 8).round().astype(int))
+    some = np.unique(np.linspace(0, width - 1, model.few(len(wire), 32) // 4).round().astype(int))
     whole = Cell(one, wire, None, "all of %s" % one.wire_name)
     return [whole] + [Cell(one, wire, int(place), "%s[%d]" % (one.wire_name, place)) for place in some]
 

@@ -32,6 +32,7 @@ def record(model, inputs):
 
 def _record(model, inputs):
     chosen = _rows(inputs)
+    chosen = chosen[fixed_part(len(chosen), model.few(len(inputs[0].original), ROWS))]
     first = _asked(model, inputs, chosen[:1])
     if not first:
         return OrderedDict(), [], [], "nothing inside the source can be looked into"

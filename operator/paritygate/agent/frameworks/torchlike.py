@@ -19,7 +19,7 @@ class TorchModel(Model):
 
     framework = "torch"
     batch = 64
-    repeated = 16
+    costly = True
     narrow_outputs = False
 
     def __init__(self, native, request):

@@ -202,7 +202,7 @@ def _batches(evidence: Evidence) -> Iterator[Measurement]:
         return
     refused = [batch for batch in evidence.batches if batch.refused is not None]
     whole = next((b for b in reversed(evidence.batches) if b.refused is None), None)
-    part = len(evidence.batches[0].rows)
+    part = max(len(batch.rows) for batch in evidence.batches)
     yield Measurement(
         subject="batch sizes " + ", ".join(str(batch.size) for batch in evidence.batches),
         statistic="batch sizes refused",
@@ -248,18 +248,19 @@ def _batch_ratio(evidence: Evidence, name: str, whole: BatchAnswers) -> tuple[fl
     """Largest disagreement with the whole part in one batch, and the batch size that shows it."""
     output = next(one for one in evidence.capture.signature.outputs if one.name == name)
     tolerance = evidence.tolerance(output)
-    expected = whole.answers[name]
     settled = ~_close_rows(evidence, name)[whole.rows]
     worst, size = 0.0, whole.size
-    candidates = [(batch.size, batch.answers.get(name)) for batch in evidence.batches if batch.refused is None]
+    # A batch size may have been tried on the first rows of the part only.
+    candidates = [(b.size, len(b.rows), b.answers.get(name)) for b in evidence.batches if b.refused is None]
     main = evidence.candidate.get(name)
     if main is not None and not evidence.unanswered[whole.rows].any():
-        candidates.append((evidence.rows, main[whole.rows]))
-    for batch_size, answers in candidates:
+        candidates.append((evidence.rows, len(whole.rows), main[whole.rows]))
+    for batch_size, rows, answers in candidates:
+        expected = whole.answers[name][:rows]
         if answers is None or not same_layout(expected, answers):
             return float("inf"), batch_size
         if tolerance is None:
-            found = float((different(expected, answers) & settled).sum())
+            found = float((different(expected, answers) & settled[:rows]).sum())
         else:
             found = float(row_errors(expected, answers, tolerance).ratio.max(initial=0.0))
         if found > worst:
