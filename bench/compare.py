@@ -1,6 +1,6 @@
 """Times whole migrations against the plainest scripts that do the same export and comparison, paired in one run.
 
-    python bench/compare.py [FOLDER] [--pairs N] [--case NAME …]
+    python bench/compare.py [FOLDER] [--pairs N] [--warm-ups N] [--case NAME …]
 
 Each pair runs the plain script and then `paritygate run` with all checks on, in a fresh work directory, from process
 start to exit. CPU seconds are user and system time of the whole process tree: beside other work on the machine they say
@@ -12,6 +12,7 @@ seconds do not.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -28,6 +29,7 @@ from typing import Any
 HERE = Path(__file__).parent
 CASES = ("pipeline", "boosting", "encoder")
 SAMPLE_SECONDS = 0.1
+_PR_SET_CHILD_SUBREAPER = 36
 FIGURES = {"seconds": ("wall s", 1), "cpu_seconds": ("CPU s", 1), "peak_mib": ("MiB", 0)}
 """Figures of a `Run` that are compared: heading and digits."""
 
@@ -40,6 +42,12 @@ class Run:
     cpu_seconds: float
     peak_mib: float
     status: int
+
+
+def adopt_orphans() -> None:
+    """Makes processes whose parent was killed ours to wait for, so that a candidate's server is counted too."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def timed(command: list[str], folder: Path, log: Path) -> Run:
@@ -63,7 +71,17 @@ def timed(command: list[str], folder: Path, log: Path) -> Run:
         status = process.returncode = os.waitstatus_to_exitcode(ended_as)
         ended.set()
         sampler.join()
-    return Run(seconds, usage.ru_utime + usage.ru_stime, peak, status)
+    return Run(seconds, usage.ru_utime + usage.ru_stime + _orphans_cpu_seconds(), peak, status)
+
+
+def _orphans_cpu_seconds() -> float:
+    total = 0.0
+    while True:
+        try:
+            _, _, usage = os.wait4(-1, 0)
+        except ChildProcessError:
+            return total
+        total += usage.ru_utime + usage.ru_stime
 
 
 def _tree(root: int) -> list[int]:
@@ -89,10 +107,10 @@ def _pss_mib(pid: int) -> float:
     return 0.0
 
 
-def compare(case: str, folder: Path, pairs: int) -> dict[str, Any]:
-    """Runs `pairs` pairs of one case, after one uncounted pair, and returns the figures."""
+def compare(case: str, folder: Path, pairs: int, warm_ups: int) -> dict[str, Any]:
+    """Runs `pairs` pairs of one case, after `warm_ups` uncounted ones, and returns the figures."""
     plain, ours = [], []
-    for pair in range(pairs + 1):
+    for pair in range(1 - warm_ups, pairs + 1):
         plain_run = timed([sys.executable, str(HERE.resolve() / "plain" / f"{case}.py")], folder, folder / "plain.log")
         workdir = folder / "workdir"
         shutil.rmtree(workdir, ignore_errors=True)
@@ -101,7 +119,7 @@ def compare(case: str, folder: Path, pairs: int) -> dict[str, Any]:
         for name, run, log in (("plain script", plain_run, "plain.log"), ("paritygate run", our_run, "paritygate.log")):
             if run.status != 0:
                 sys.exit(f"{case}: the {name} ended with status {run.status}; see {folder / log}")
-        if pair:  # the first pair only warms the file caches
+        if pair > 0:  # those before only warm the file caches
             plain.append(plain_run)
             ours.append(our_run)
             print(
@@ -151,11 +169,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path(".build/bench"))
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--warm-ups", type=int, default=1)
     parser.add_argument("--case", action="append", choices=CASES)
     arguments = parser.parse_args()
     # In a process of its own: what training leaves in memory must not be counted.
     subprocess.run([sys.executable, str(HERE / "cases.py"), str(arguments.folder)], check=True)
-    figures = [compare(case, arguments.folder.resolve() / case, arguments.pairs) for case in arguments.case or CASES]
+    adopt_orphans()
+    folder = arguments.folder.resolve()
+    figures = [compare(case, folder / case, arguments.pairs, arguments.warm_ups) for case in arguments.case or CASES]
     (arguments.folder / "figures.json").write_text(json.dumps({"machine": machine(), "cases": figures}, indent=1))
     print(machine())
     print(f"{'case':<10}", *(f"{f'plain {name}':>14}{'ours':>7}{'ratio':>7}" for name, _ in FIGURES.values()))
