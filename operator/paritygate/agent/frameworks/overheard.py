@@ -21,7 +21,7 @@ class Overheard(object):
         self.listens = False
 
     def listen(self, rows):
-        """Starts to listen where a few rows, which `rows()` gives as the classifier takes them, show that it is the same."""
+        """Starts to listen where a few rows show that it is the same; `rows()` gives them as `predict` takes them."""
         last = _last(self.native)
         if last is None or not hasattr(last, "predict_proba"):
             return
