@@ -22,6 +22,8 @@ Array = npt.NDArray[Any]
 Locate = Callable[[Evidence], Divergence | None]
 _CONCENTRATED = 2.0
 _MIN_DIFFERENT = 5
+_ERROR = "largest error / tolerance"
+"""The statistic that says nothing of the place."""
 
 
 def diagnose(  # noqa: PLR0913, PLR0917 - all that is known
@@ -75,7 +77,10 @@ def _where(
 ) -> str:
     places = [*inside]
     if decisive is not None:
-        places.append(f"{decisive.subject}: {decisive.statistic}" if check.blocking else decisive.subject)
+        outputs = {output.name for output in evidence.capture.signature.outputs}
+        place = f"output {decisive.subject}" if decisive.subject in outputs else decisive.subject
+        told = check.blocking and decisive.statistic != _ERROR
+        places.append(f"{place}: {decisive.statistic}" if told else place)
     if recognised is not None:
         places.append(recognised)
     worst = _worst_part(evidence) if recognised is None else None
