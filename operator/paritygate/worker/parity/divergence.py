@@ -15,7 +15,7 @@ from paritygate.api.spec import Datatype, Numeric
 from paritygate.worker.parity.columns import cells, different
 from paritygate.worker.parity.evidence import Evidence
 from paritygate.worker.parity.flips import decisions_of
-from paritygate.worker.parity.measure import count, number
+from paritygate.worker.parity.measure import count, number, times
 from paritygate.worker.parity.tolerance import row_errors, tolerance_of
 from paritygate.worker.tracing import Graph, TracingError
 
@@ -86,7 +86,7 @@ def _located(evidence: Evidence, values: Mapping[str, Array], graph: Graph, wron
 def _sentence(found: Compared, passed: int, rows: Array, *, optimised: bool) -> Divergence:
     place = f"step {found.step.name} ({found.step.kind})"
     if np.isfinite(found.error):
-        what = f"row {rows[found.row]} differs by {number(found.error)}, {_times(found.ratio)} what rounding explains"
+        what = f"row {rows[found.row]} differs by {number(found.error)}, {times(found.ratio)} what rounding explains"
     elif found.tensor:
         what = f"row {rows[found.row]} differs in shape, or in where it is NaN or infinite"
     else:
@@ -123,10 +123,6 @@ def _behind(evidence: Evidence, passed: int, graph: Graph, feeds: Mapping[str, A
 
 def _steps(passed: int) -> str:
     return f"{count(passed, 'steps')} agree" + ("s" if passed == 1 else "")
-
-
-def _times(ratio: float) -> str:
-    return f"{int(float(f'{ratio:.3g}')):,} times" if ratio >= 100 else f"{ratio:.3g} times"  # noqa: PLR2004
 
 
 # Steps that the graph names.

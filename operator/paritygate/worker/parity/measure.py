@@ -12,6 +12,7 @@ from paritygate.core.verdict import result_of_check, result_of_measurement
 _ORDER = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
 _THOUSAND = 1_000
 _MANY = 1e5
+_ABSURD = 1e12
 
 
 def check(name: CheckName, measurements: Iterable[Measurement], message: str = "") -> Check:
@@ -58,6 +59,11 @@ def number(value: float | None) -> str:
         return f"{int(value):,}" if abs(value) < _MANY else f"{value:.3g}"
     rounded = float(f"{value:.3g}")
     return f"{rounded:,.0f}" if _THOUSAND <= abs(rounded) < _MANY else f"{rounded:.3g}"
+
+
+def times(ratio: float) -> str:
+    """A ratio as '17,700 times', three significant digits."""
+    return f"{int(float(f'{ratio:.3g}')):,} times" if 100 <= ratio < _ABSURD else f"{ratio:.3g} times"  # noqa: PLR2004
 
 
 def percent(rate: float) -> str:

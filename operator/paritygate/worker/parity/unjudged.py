@@ -146,7 +146,7 @@ def _vacuity(checks: tuple[Check, ...]) -> Iterator[NotJudged]:
         failed = verdict_of(checks) is Verdict.FAILED
         yield NotJudged(
             what="vacuity",
-            why="the candidate failed, so nothing remains to be shown"
+            why="the candidate failed, and not even one that answers as the source does would pass on these rows"
             if failed
             else "the other checks are inconclusive already",
         )

@@ -15,6 +15,7 @@ from paritygate.core.verdict import verdict_of
 from paritygate.worker.parity.diagnosis import diagnose
 from paritygate.worker.parity.evidence import BatchAnswers, Evidence, Offer, ProbeAnswer
 from paritygate.worker.parity.judge import judge
+from paritygate.worker.parity.measure import times
 from paritygate.worker.parity.unjudged import not_judged
 
 DECISION, METRIC = Equivalence.DECISION, Equivalence.METRIC
@@ -368,6 +369,25 @@ def test_vacuity_tries_shuffling_shifting_and_the_smallest_slice(classifier: Any
     assert len(check(classifier(), CheckName.VACUITY).measurements) == 3
 
 
+def test_vacuity_of_a_failed_candidate_is_reported_and_does_not_block(classifier: Any) -> None:
+    evidence = with_flips(classifier(), np.arange(50))
+    found = check(evidence, CheckName.VACUITY)
+    assert found.result is Verdict.PASSED
+    assert not found.blocking
+    assert found.message.startswith("In answers as the source gives them, 3 of 3 deliberate defects were stopped")
+    assert verdict(evidence) is Verdict.FAILED
+    assert not any(entry.what == "vacuity" for entry in not_judged(evidence, judge(evidence)))
+
+
+def test_vacuity_is_left_out_where_not_even_the_sources_own_answers_would_pass(classifier: Any) -> None:
+    evidence = with_flips(classifier(200, equivalence=DECISION), np.arange(50))
+    checks = judge(evidence)
+    assert verdict_of(checks) is Verdict.FAILED
+    assert CheckName.VACUITY not in {one.name for one in checks}
+    reason = next(entry.why for entry in not_judged(evidence, checks) if entry.what == "vacuity")
+    assert reason == "the candidate failed, and not even one that answers as the source does would pass on these rows"
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -428,11 +448,31 @@ def test_batch_sizes(classifier: Any, shift: float, refused: str | None, expecte
     assert check(replace(evidence, batches=batches), CheckName.CONTRACT).result is expected
 
 
+@pytest.mark.parametrize(("shift", "expected"), [(0.0, Verdict.PASSED), (1e-2, Verdict.FAILED)])
+def test_batch_sizes_tried_on_a_few_rows_are_compared_on_these(
+    classifier: Any, shift: float, expected: Verdict
+) -> None:
+    evidence = classifier()
+    whole = {name: column[:14] for name, column in evidence.candidate.items()}
+    few = {name: column[:3] for name, column in whole.items()}
+    few["probabilities"] = few["probabilities"] + np.float32(shift)
+    batches = (BatchAnswers(3, np.arange(3), few), BatchAnswers(14, np.arange(14), whole))
+    assert check(replace(evidence, batches=batches), CheckName.CONTRACT).result is expected
+
+
 def test_loosened_limits_are_listed(classifier: Any) -> None:
     evidence = classifier(numeric=Numeric(atol="0.1"), decisions=Decisions(max_flip_rate="0.2"))
     said = " ".join(entry.what for entry in not_judged(evidence, judge(evidence)))
     assert "numeric.atol 0.1" in said
     assert "maxFlipRate 0.2" in said
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(17_712.4, "17,700 times"), (1.5, "1.5 times"), (99.99, "100 times"), (2.5e15, "2.5e+15 times")],
+)
+def test_ratios_are_told_in_words(ratio: float, words: str) -> None:
+    assert times(ratio) == words
 
 
 def test_leaves_and_categories_that_no_row_reaches_are_not_judged(classifier: Any) -> None:
