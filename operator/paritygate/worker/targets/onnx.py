@@ -28,6 +28,7 @@ SERVED_DOMAINS: Final[dict[str, int]] = {"": NEWEST_OPSET, "ai.onnx": NEWEST_OPS
 OLDEST_OPSET: Final = 13
 
 _DATATYPES: Final = {element_type: datatype for datatype, element_type in ELEMENT_TYPES.items()}
+_CLASSIFIERS: Final = {"LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"}
 _Step: TypeAlias = Callable[[onnx.GraphProto, str, str], onnx.NodeProto]
 _REAL: Final = {Datatype.FP16, Datatype.BF16, Datatype.FP32, Datatype.FP64}
 
@@ -113,6 +114,8 @@ def finish(path: Path, signature: Signature, *, brought: bool = False) -> Finish
     _check_versions(model, where)
     edit = _Edit(model)
     _bypass_zipmaps(edit)
+    if brought:
+        _free_labels(edit)
     _adapt(edit, signature, where=where, brought=brought)
     nodes = [*edit.before, *model.graph.node, *edit.after]
     del model.graph.node[:]
@@ -186,6 +189,26 @@ def _bypass_zipmaps(edit: _Edit) -> None:
             graph.node.remove(node)
             graph.node.append(helper.make_node("Identity", [node.input[0]], [output.name], name=node.name))
             output.CopyFrom(value_info(output.name, Datatype.FP32, (-1, -1)))
+
+
+def _free_labels(edit: _Edit) -> None:
+    """Corrects labels declared as one value although their classifier gives one per row, as onnxmltools declares them.
+
+    Only where nothing but casts stands between: elsewhere a declared size of 1 may be meant.
+    """
+    graph = edit.model.graph
+    made_by = {output: node for node in graph.node for output in node.output}
+    for output in graph.output:
+        tensor = _tensor(output)
+        if tensor.shape != (1,) or tensor.datatype is None:
+            continue
+        name = output.name
+        while name in made_by and made_by[name].op_type in {"Identity", "Cast"}:
+            name = made_by[name].input[0]
+        node = made_by.get(name)
+        if node is not None and node.op_type in _CLASSIFIERS and node.output[0] == name:
+            edit.adaptations.append(f"output {output.name}: declared as [1], its {node.op_type} gives one per row")
+            output.CopyFrom(value_info(output.name, tensor.datatype, (-1,)))
 
 
 def _adapt(edit: _Edit, signature: Signature, *, where: str, brought: bool) -> None:
