@@ -46,6 +46,18 @@ def probes(evidence: Evidence) -> Check:
                 unjudged=f"{unasked:,} of {len(evidence.capture.probes):,} were not put to it",
             )
         )
+    answered = any(probe.refused is None and probe.kind != "empty-batch" for probe in evidence.capture.probes)
+    for output in evidence.capture.signature.outputs:
+        if answered and output.name not in evidence.probes_reference:
+            measurements.append(
+                Measurement(
+                    subject=output.name,
+                    statistic="answers of the source to probes",
+                    rows=0,
+                    blocking=numeric,
+                    unjudged="the capture holds none; record it again",
+                )
+            )
     return check(CheckName.PROBES, measurements, "" if measurements else "There are no probe rows.")
 
 

@@ -253,6 +253,11 @@ def test_probes_without_answers_are_not_passed(regressor: Any) -> None:
     assert verdict(replace(evidence, probe_answers=evidence.probe_answers[:0])) is not Verdict.PASSED
 
 
+def test_probes_without_the_sources_answers_are_not_passed(regressor: Any) -> None:
+    evidence = lookup(regressor(), 4, float)
+    assert verdict(replace(evidence, probes_reference={})) is not Verdict.PASSED
+
+
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_slices_of_numbers_that_are_none_are_still_slices(classifier: Any, odd: float) -> None:
     values = np.arange(3000, dtype=np.float64)
