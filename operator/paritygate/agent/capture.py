@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -104,10 +105,14 @@ class _Saver(object):
 def _probe(model, inputs, outputs, answers, save):
     progress("asking probes")
     made, wires = probes.make(model, inputs)
-    found = probes.ask(model, inputs, made, wires)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # NaN and infinities are meant, and what frameworks say about them would hide warnings about the dataset.
+        warnings.simplefilter("ignore")
+        found = probes.ask(model, inputs, made, wires)
+        empty = probes.ask_empty_batch(model, inputs)
     save("probes", wires)
     save("probes_reference", signature.renamed(signature.aligned(found, answers), outputs))
-    return made + [probes.ask_empty_batch(model, inputs)], wires
+    return made + [empty], wires
 
 
 def _tensor(one):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from sklearn.cluster import KMeans
+from sklearn.cluster import DBSCAN, KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     GradientBoostingRegressor,
@@ -270,6 +270,8 @@ def test_what_the_source_refuses_is_recorded_with_its_error(tmp_path, take, colu
     refused = [probe.refused for probe in taken.probes("nan")]
     assert len(refused) == 4
     assert all("contains NaN" in text for text in refused)
+    # Not by numpy's warnings about them, which are errors in tests.
+    assert all("contains infinity" in probe.refused for probe in taken.probes("inf"))
     assert taken.probes("empty-batch")[0].refused.startswith("ValueError: Found array with 0 sample(s)")
     assert not any(probe.inside_domain for probe in taken.probes("nan") + taken.probes("inf"))
     assert all(probe.inside_domain for probe in taken.probes("extreme") if "est value" in probe.description)
@@ -383,3 +385,9 @@ def test_manifest_is_canonical_json(tmp_path, take, columns, features):
     text = (taken.folder / "capture.json").read_bytes()
     data = json.loads(text)
     assert text == json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def test_an_estimator_that_answers_no_new_rows_is_refused(tmp_path, take, columns, features):
+    with pytest.raises(AgentError, match=r"DBSCAN, which has no method that answers new rows") as error:
+        take("SKLearn", saved(tmp_path, DBSCAN().fit(features)), columns)
+    assert error.value.reason == "WrongFormat"

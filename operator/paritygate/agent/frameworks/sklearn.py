@@ -156,7 +156,7 @@ class SklearnModel(Model):
             kind = type(visit.estimator).__name__
             yield "/".join(visit.path) or kind, kind, visit.branches, visit.made
 
-    def reach(self, inputs, rows):
+    def reach(self, inputs):
         if not any(
             reach.has_trees(part) or isinstance(getattr(part, "categories_", None), list) for part in self.parts
         ):
@@ -166,7 +166,7 @@ class SklearnModel(Model):
             path = "/".join(visit.path) or type(visit.estimator).__name__
             found += reach.of_encoder(path, visit.estimator, visit.given)
             if visit.made is None:
-                found += reach.of_trees(path, visit.estimator, visit.given, rows)
+                found += reach.of_trees(path, visit.estimator, visit.given)
                 own = getattr(visit.estimator, "_preprocessor", None)
                 for inner in pipelines.visits(own, visit.given) if own is not None else ():
                     found += reach.of_encoder(path, inner.estimator, inner.given)
@@ -311,8 +311,10 @@ def _no_estimator(path, found):
     if isinstance(found, dict):
         keys = ", ".join(repr(key) for key in list(found)[:10])
         return "%s holds a dict with the keys %s, not an estimator; save the estimator itself" % (name, keys)
-    return "%s holds a %s.%s, not a fitted estimator; correct source.format or source.uri" % (
-        name,
-        type(found).__module__,
-        type(found).__name__,
-    )
+    message = "%s holds a %s.%s, not a fitted estimator; correct source.format or source.uri"
+    if hasattr(found, "get_params"):
+        message = (
+            "%s holds a %s.%s, which has no method that answers new rows, such as predict or transform; migrate an "
+            "estimator that has"
+        )
+    return message % (name, type(found).__module__, type(found).__name__)
