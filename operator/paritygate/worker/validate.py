@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from paritygate.agent import exchange
 from paritygate.api.artifacts import Assessment, CandidateManifest, CaptureManifest, ValidateRequest
-from paritygate.api.digests import digest_of
 from paritygate.api.report import Environment, ParityReport, Subject, TensorSignature
-from paritygate.api.spec import Datatype, Equivalence, Validation
+from paritygate.api.spec import Datatype
+from paritygate.core.evidence import policy_digest
 from paritygate.errors import ConfigurationError
 from paritygate.worker.answers import LARGE_BYTES, ask_all, ask_in_batches, ask_probes
 from paritygate.worker.convert import read_capture
@@ -101,13 +101,6 @@ def _locate(request: ValidateRequest, evidence: Evidence) -> Divergence | None:
     progress("looking for the first step that differs")
     steps = _optional_table(Path(request.capture) / "steps.npz")
     return locate(evidence, steps, Graph(Path(request.candidate) / MODEL_FILE))
-
-
-def policy_digest(equivalence: Equivalence, validation: Validation) -> str:
-    """Digest of the parts of the spec that judge: not of where the dataset lies, whose digest the subject holds."""
-    stated = validation.to_dict()
-    dataset = {key: value for key, value in validation.dataset.to_dict().items() if key not in ("uri", "digest")}
-    return digest_of({"equivalence": equivalence.value, "validation": {**stated, "dataset": dataset}})
 
 
 def environment_of(identity: dict[str, Any]) -> Environment:
