@@ -10,11 +10,19 @@ from collections import OrderedDict
 import numpy as np
 
 from paritygate.agent.failures import one_line
-from paritygate.agent.frameworks.reach import TooMuch
+from paritygate.agent.frameworks.reach import LEAVES
 from paritygate.agent.wire import take
 
+MOST = 20000000
+"""Rows times trees after which leaves are counted no further."""
+_ROWS = 2048
+"""Rows looked at before asking whether anything is left to reach."""
 _EXAMPLES = 10
 _EMPTY = "empty-batch"
+
+
+class TooMuch(Exception):
+    """Counting would take too long; says how far it came."""
 
 
 def count(model, inputs, probes, wires):
@@ -33,19 +41,30 @@ def count(model, inputs, probes, wires):
 
 
 def _count(model, inputs, probes, wires):
-    rows = len(inputs[0].original)
+    rows, visits = len(inputs[0].original), 0
     parts = OrderedDict()
-    for start in range(0, rows, model.batch):
-        chosen = np.arange(start, min(start + model.batch, rows))
-        part = model.reach(OrderedDict((one.name, take(one.original, chosen)) for one in inputs), rows)
+    for start in range(0, rows, _ROWS):
+        chosen = np.arange(start, min(start + _ROWS, rows))
+        part = model.reach(OrderedDict((one.name, take(one.original, chosen)) for one in inputs))
         if not part:
             return []
         _add(parts, part)
+        if all(seen.all() for _, seen in parts.values()):
+            break
+        visits += sum(one.visits for one in part)
+        if visits > MOST and chosen[-1] + 1 < rows:
+            raise TooMuch(_unfinished(parts, chosen[-1] + 1, rows))
     answered = [place for place, probe in enumerate(probes) if probe.get("refused") is None and probe["kind"] != _EMPTY]
     probed = OrderedDict()
-    if answered:
+    if answered and not all(seen.all() for _, seen in parts.values()):
         _add_probes(probed, model, inputs, wires, answered)
     return [_entry(key, names, seen, probed.get(key)) for key, (names, seen) in parts.items()]
+
+
+def _unfinished(parts, looked, rows):
+    seen = np.concatenate([seen for (_, kind), (_, seen) in parts.items() if kind == LEAVES])
+    text = "counting would take too long; the first {:,} of {:,} rows reach {:,} of {:,} leaves"
+    return text.format(looked, rows, int(seen.sum()), len(seen))
 
 
 def _add_probes(parts, model, inputs, wires, chosen):
@@ -67,7 +86,7 @@ def _of_each_probe(model, inputs, wires, chosen):
 def _of_probes(model, inputs, wires, chosen):
     chosen = np.asarray(chosen)
     given = OrderedDict((one.name, one.restore(wires[one.wire_name][chosen])) for one in inputs)
-    return model.reach(given, len(chosen))
+    return model.reach(given)
 
 
 def _add(parts, found):

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
+from paritygate.agent import coverage
 from paritygate.agent.frameworks import reach
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Empty dataset:UserWarning")
@@ -124,12 +125,25 @@ def test_leaves_of_xgboost_are_counted(tmp_path, take, features, columns, held, 
     assert entry.rows == sum(len(set(column)) for column in visited.T) < entry.total
 
 
-def test_counting_that_would_take_long_is_left_out_with_a_reason(tmp_path, take, features, columns, monkeypatch):
-    monkeypatch.setattr(reach, "MOST", 100)
+def test_counting_that_takes_long_ends_with_how_far_it_came(tmp_path, take, features, columns, held, monkeypatch):
+    monkeypatch.setattr(coverage, "MOST", 5 * 7)
+    monkeypatch.setattr(coverage, "_ROWS", 3)
     model = RandomForestClassifier(7, random_state=0).fit(features, columns["y"])
-    taken = take("SKLearn", saved(tmp_path / "m.joblib", model), columns, label="y")
+    path = saved(tmp_path / "m.joblib", model)
+    taken = take("SKLearn", path, dict(zip(COLUMNS, held.T, strict=True)))
     assert taken.manifest.coverage == ()
-    assert taken.manifest.coverage_skipped == "counting the leaves of 7 trees for 80 rows would take too long"
+    reached = sum(len(set(column)) for column in model.apply(held[:6]).T)
+    total = sum(tree.get_n_leaves() for tree in model.estimators_)
+    says = f"counting would take too long; the first 6 of 12 rows reach {reached} of {total} leaves"
+    assert taken.manifest.coverage_skipped == says
+
+
+def test_counting_ends_once_everything_is_reached(tmp_path, take, features, columns, monkeypatch):
+    monkeypatch.setattr(coverage, "MOST", 0)
+    monkeypatch.setattr(coverage, "_ROWS", 79)
+    model = DecisionTreeRegressor(max_leaf_nodes=3, random_state=0).fit(features, columns["y"])
+    taken = take("SKLearn", saved(tmp_path / "m.joblib", model), columns, label="y")
+    assert one(taken, "DecisionTreeRegressor").rows == 3
 
 
 def test_a_failure_to_count_leaves_the_capture_whole(tmp_path, take, features, columns, monkeypatch):

@@ -71,7 +71,7 @@ class BoostingModel(Model):
             rows = tabular.frame(OrderedDict(zip(self.names, np.asarray(rows).T)), None)
         return rows
 
-    def leaves(self, inputs, rows):
+    def leaves(self, inputs):
         """(rows, trees) number of the leaf of each row in each tree, and per tree which numbers are leaves."""
         raise NotImplementedError
 
@@ -79,8 +79,8 @@ class BoostingModel(Model):
         """Name of an input of categories → those that the model was trained on, as far as it says so."""
         return OrderedDict((name, column.categories) for name, column in inputs.items() if isinstance(column, Category))
 
-    def reach(self, inputs, rows):
-        visited, masks = self.leaves(inputs, rows)
+    def reach(self, inputs):
+        visited, masks = self.leaves(inputs)
         found = [reach.leaves(type(self.native).__name__, visited, masks)]
         known = self.known_categories(inputs) if self.frame else {}
         for name, values in known.items():

@@ -9,7 +9,7 @@ import numpy as np
 
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
-from paritygate.agent.frameworks import boosting, pickles, reach, trees
+from paritygate.agent.frameworks import boosting, pickles, trees
 
 _PICKLED = (".pkl", ".pickle", ".joblib")
 _RANKING = ("lambdarank", "rank_xendcg")
@@ -112,8 +112,7 @@ class LightGBMModel(boosting.BoostingModel):
     def thresholds(self):
         return trees.thresholds_of_lightgbm(self.booster, None if self.frame else "features", self.names)
 
-    def leaves(self, inputs, rows):
-        reach.require_few(rows, self.booster.num_trees())
+    def leaves(self, inputs):
         if self.leaf_masks is None:
             # Of the text: the JSON of nodes within nodes takes far longer.
             counts = re.findall(r"^num_leaves=(\d+)$", self.booster.model_to_string(), re.MULTILINE)

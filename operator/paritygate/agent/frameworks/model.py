@@ -97,8 +97,8 @@ class Model(object):
         kind = type(self.native).__name__
         return [(kind, kind, (), None)]
 
-    def reach(self, inputs, rows):
-        """`reach.Reached` list: the leaves and known categories that `inputs`, a part of `rows` rows, reach."""
+    def reach(self, inputs):
+        """`reach.Reached` list: the leaves and known categories that `inputs` reach."""
         return []
 
     @contextlib.contextmanager

@@ -7,22 +7,10 @@ from collections import OrderedDict, namedtuple
 
 import numpy as np
 
-Reached = namedtuple("Reached", "subject kind names reached")
-"""`reached`: (total,) bool. `names`: of categories, None for leaves."""
+Reached = namedtuple("Reached", "subject kind names reached visits")
+"""`reached`: (total,) bool. `names`: of categories, None for leaves. `visits`: rows times trees that it took."""
 
 LEAVES, CATEGORIES = "leaves", "categories"
-MOST = 20000000
-"""Rows times trees beyond which leaves are not counted."""
-
-
-class TooMuch(Exception):
-    """Counting would take too long; says so."""
-
-
-def require_few(rows, trees):
-    """TooMuch: rows times trees are too many to count leaves."""
-    if rows * trees > MOST:
-        raise TooMuch("counting the leaves of {:,} trees for {:,} rows would take too long".format(trees, rows))
 
 
 def leaves(subject, visited, masks):
@@ -30,7 +18,7 @@ def leaves(subject, visited, masks):
     starts = np.concatenate([[0], np.cumsum([len(mask) for mask in masks])]).astype(np.int64)
     seen = np.zeros(starts[-1], dtype=bool)
     seen[(np.asarray(visited).reshape(len(visited), -1).astype(np.int64) + starts[:-1]).reshape(-1)] = True
-    return Reached(subject, LEAVES, None, seen[np.concatenate(masks)])
+    return Reached(subject, LEAVES, None, seen[np.concatenate(masks)], len(visited) * len(masks))
 
 
 def categories(subject, known, values):
@@ -41,7 +29,7 @@ def categories(subject, known, values):
         place = places.get(_key(value))
         if place is not None:
             seen[place] = True
-    return Reached(subject, CATEGORIES, [_name(value) for value in known], seen)
+    return Reached(subject, CATEGORIES, [_name(value) for value in known], seen, 0)
 
 
 def of_encoder(path, encoder, given):
@@ -58,17 +46,16 @@ def of_encoder(path, encoder, given):
     return found
 
 
-def of_trees(path, estimator, given, rows):
+def of_trees(path, estimator, given):
     """Leaves reached of a scikit-learn tree, forest or gradient boosting model; empty for others."""
     if hasattr(estimator, "_predictors"):
-        return [_of_histograms(path, estimator, given, rows)]
+        return [_of_histograms(path, estimator, given)]
     if not hasattr(estimator, "apply"):
         return []
     if hasattr(estimator, "tree_"):
         parts = [estimator]
     else:
         parts = list(np.asarray(estimator.estimators_, dtype=object).reshape(-1))
-    require_few(rows, len(parts))
     masks = [part.tree_.children_left == -1 for part in parts]
     return [leaves(path, np.asarray(estimator.apply(given)), masks)]
 
@@ -79,9 +66,8 @@ def has_trees(estimator):
     return hasattr(estimator, "_predictors") or (hasattr(estimator, "apply") and trees)
 
 
-def _of_histograms(path, estimator, given, rows):
+def _of_histograms(path, estimator, given):
     predictors = [one for several in estimator._predictors for one in several]  # noqa: SLF001
-    require_few(rows, len(predictors))
     # Private, because scikit-learn has no way to ask for the leaves of this model.
     prepare = getattr(estimator, "_preprocess_X", None)
     cells = given if prepare is None else prepare(given, reset=False)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 import numpy as np
 
 from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
-from paritygate.agent.frameworks import boosting, pickles, reach, trees
+from paritygate.agent.frameworks import boosting, pickles, trees
 
 _NATIVE = (".json", ".ubj", ".model", ".deprecated", ".bin")
 
@@ -86,8 +86,7 @@ class XGBoostModel(boosting.BoostingModel):
     def thresholds(self):
         return trees.thresholds_of_xgboost(self.booster, None if self.frame else "features", self.names)
 
-    def leaves(self, inputs, rows):
-        reach.require_few(rows, self.booster.num_boosted_rounds() * max(1, self.num_class))
+    def leaves(self, inputs):
         given = self.rows(inputs)
         visited = np.asarray(self.native.apply(given) if self.estimator else self.predict(given, pred_leaf=True))
         visited = visited.reshape(len(visited), -1)

@@ -137,7 +137,7 @@ def _coverage(evidence: Evidence) -> Iterator[NotJudged]:
     if evidence.capture.coverage_skipped is not None:
         yield NotJudged(
             what="leaves and categories that no row reaches",
-            why=f"they were not counted: {evidence.capture.coverage_skipped}",
+            why=f"they were not counted to the end: {evidence.capture.coverage_skipped}",
         )
 
 

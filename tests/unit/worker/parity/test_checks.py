@@ -486,4 +486,4 @@ def test_leaves_and_categories_that_no_row_reaches_are_not_judged(classifier: An
     assert found["412 of 3,100 leaves of forest"].startswith("no row ends there; probes reach 37 of these; bring rows")
     assert not any("leaves of tree" in what for what in found)
     assert found["city: Bonn"] == "of the 4 categories that the model knows, no row shows this; bring rows that do"
-    assert found["leaves and categories that no row reaches"] == "they were not counted: too many"
+    assert found["leaves and categories that no row reaches"] == "they were not counted to the end: too many"
