@@ -27,7 +27,7 @@ from paritygate.errors import ConfigurationError
 from paritygate.worker import datasets
 from paritygate.worker.stage import read_request, write_json
 from paritygate.worker.suggestion.columns import Table, is_imbalanced, label_of, slices_of, task_of
-from paritygate.worker.suggestion.model import Model, model_at
+from paritygate.worker.suggestion.model import Model, model_at, with_names_of
 
 _Say = Callable[[str, object, str], None]
 _SHOWN: Final = 6
@@ -46,7 +46,7 @@ def run(request_file: Path, out: Path) -> None:
             "DatasetUnreadable", f"{request.dataset} does not exist; name the dataset's file or folder"
         )
     table = datasets.read(Path(request.dataset))
-    write_json(out / "inference.json", infer(request, model, table))
+    write_json(out / "inference.json", infer(request, with_names_of(model, table), table))
 
 
 def infer(request: InferRequest, model: Model, table: Table) -> Inference:

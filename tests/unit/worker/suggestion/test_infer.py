@@ -145,6 +145,16 @@ def test_a_boosters_task_is_that_of_its_objective(files, frame, objective, label
     assert told(inference)["task"] == (task, f"its objective is {objective}")
 
 
+def test_a_lightgbm_model_names_columns_with_spaces_as_the_dataset_does(files, frame):
+    labels = (frame["churned"] == "yes").astype(int)
+    data = pd.DataFrame({"age in years": frame["age"], "spend": frame["spend"]})
+    parameters = {"objective": "binary", "verbose": -1, "num_threads": 1}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(data, labels), 2)
+    inference = files(booster.model_to_string().encode(), data.assign(churned=labels), name="model.txt")
+    assert inference.spec.validation.dataset.label == "churned"
+    assert told(inference)["inputs"] == ("2 columns", "age in years, spend")
+
+
 def test_an_xgboost_model_names_its_columns(files, frame):
     labels = (frame["churned"] == "yes").astype(int)
     model = xgboost.XGBClassifier(n_estimators=2, n_jobs=1).fit(frame[["age", "spend"]], labels)
