@@ -35,7 +35,14 @@ def metrics(evidence: Evidence) -> Check:
         for metric in stated.values()
         if metric.name.value not in found
     ]
-    return check(CheckName.METRICS, measurements, "" if measurements else "There are no labels to compute a metric on.")
+    return check(CheckName.METRICS, measurements, "" if measurements else _nothing(evidence))
+
+
+def _nothing(evidence: Evidence) -> str:
+    if evidence.policy.validation.dataset.label is None:
+        return "There are no labels to compute a metric on."
+    task = evidence.capture.task
+    return f"No metric is known for task {task}; state validation.task, or validation.metrics, to have one computed."
 
 
 def limit_of(metric: Metric) -> float | None:

@@ -347,6 +347,12 @@ def test_probes(classifier: Any, inside: bool, refused: str | None, answer: Any,
     assert verdict(probed(classifier, inside=inside, refused=refused, answer=answer)) is expected
 
 
+def test_a_label_without_a_task_says_what_to_state(regressor: Any) -> None:
+    labelled = regressor(task=Task.GENERIC, labelled=True)
+    assert "for task Generic; state validation.task" in check(labelled, CheckName.METRICS).message
+    assert check(regressor(task=Task.GENERIC), CheckName.METRICS).message.startswith("There are no labels")
+
+
 def test_a_batch_without_rows_needs_no_guard(classifier: Any) -> None:
     evidence = probed(classifier, inside=False, refused="ValueError", kind="empty-batch")
     assert check(evidence, CheckName.PROBES).measurements[0].measured == 0
