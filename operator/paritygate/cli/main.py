@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
@@ -43,6 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to go on\n")
         return INTERRUPTED
+    except Exception:  # noqa: BLE001 - whatever it is, Python's own exit status 1 would read as the verdict Failed
+        traceback.print_exc()
+        sys.stderr.write(
+            f"InternalError: a defect in ParityGate {__version__}; please report it with the lines above\n"
+        )
+        return ERROR
 
 
 def parser() -> argparse.ArgumentParser:
