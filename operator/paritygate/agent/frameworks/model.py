@@ -97,6 +97,9 @@ class Model(object):
         kind = type(self.native).__name__
         return [(kind, kind, (), None)]
 
+    def finer(self, inputs):
+        """The answers as the same arithmetic gives them in double precision; None where it cannot be had."""
+
     def reach(self, inputs):
         """`reach.Reached` list: the leaves and known categories that `inputs` reach."""
         return []
