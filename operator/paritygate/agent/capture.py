@@ -109,6 +109,9 @@ def _probe(model, inputs, outputs, answers, save):
         # NaN and infinities are meant, and what frameworks say about them would hide warnings about the dataset.
         warnings.simplefilter("ignore")
         found = probes.ask(model, inputs, made, wires)
+        names = {own: output["name"] for own, output in zip(answers, outputs)}
+        for row, distances in probes.noise_of(model, inputs, made, wires, found).items():
+            made[row]["noise"] = OrderedDict((names[own], distance) for own, distance in distances.items())
         empty = probes.ask_empty_batch(model, inputs)
     save("probes", wires)
     save("probes_reference", signature.renamed(signature.aligned(found, answers), outputs))

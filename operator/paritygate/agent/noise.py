@@ -60,6 +60,13 @@ def measure(model, inputs):
     return noise
 
 
+def apart(left, right):
+    """Largest absolute difference of two answers; None where there is none to tell, or it is not finite."""
+    distances = _distances(left, right) if _numeric(left) else np.zeros(0)
+    largest = float(distances.max()) if len(distances) else 0.0
+    return largest if 0 < largest < np.inf else None
+
+
 def _numeric(column):
     return is_ragged(column) or column.dtype.kind in "fc"
 

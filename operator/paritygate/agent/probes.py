@@ -8,6 +8,7 @@ from collections import OrderedDict
 
 import numpy as np
 
+from paritygate.agent import noise
 from paritygate.agent.answering import SourceError, once, some_rows
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import one_line
@@ -116,6 +117,25 @@ def ask(model, inputs, probes, wires):
             answers[row] = OrderedDict((name, column[place : place + 1]) for name, column in found.items())
         progress("asking probes", rows[-1] + 1, len(probes))
     return answers
+
+
+def noise_of(model, inputs, probes, wires, answers):
+    """Probe → {output: distance of its answer from the same arithmetic in double precision}, inside the domain.
+
+    Rounding does not average out in a row that is all alike, so the noise of the dataset's rows does not speak for it.
+    """
+    rows = [row for row, probe in enumerate(probes) if probe["insideDomain"] and answers[row] is not None]
+    if not rows:
+        return {}
+    chosen = np.asarray(rows)
+    finer = model.finer(OrderedDict((one.name, one.restore(take(wires[one.wire_name], chosen))) for one in inputs))
+    found = {}
+    for place, row in enumerate(rows):
+        apart = [
+            (name, noise.apart(answers[row][name], made[place : place + 1])) for name, made in (finer or {}).items()
+        ]
+        found[row] = OrderedDict((name, distance) for name, distance in apart if distance is not None)
+    return found
 
 
 def ask_empty_batch(model, inputs):

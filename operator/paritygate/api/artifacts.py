@@ -87,6 +87,9 @@ class Probe(Model):
     """Whether every value lies in the range, and among the categories, of the dataset's rows. Only these block."""
     refused: str | None = None
     """The source's error, in one line; None = it answered."""
+    noise: dict[str, float] = {}
+    """Output name → largest absolute difference from the same arithmetic in double precision, in the output's unit;
+    empty where that could not be had."""
 
 
 class Step(Model):

@@ -62,3 +62,10 @@ def test_a_module_that_takes_no_double_precision_is_judged_by_its_repeats(networ
     model = Given(Stubborn(), {})
     assert model.finer(ROWS) is None
     assert noise.measure(model, ROWS)[0]["floor"] < 1e-5
+
+
+def test_two_answers_that_agree_or_cannot_be_subtracted_are_not_apart() -> None:
+    assert noise.apart(np.ones((1, 2)), np.ones((1, 2))) is None
+    assert noise.apart(np.asarray(["a"], dtype=object), np.asarray(["b"], dtype=object)) is None
+    assert noise.apart(np.asarray([1.0]), np.asarray([np.nan])) is None
+    assert noise.apart(np.asarray([1.0, 2.0]), np.asarray([1.0, 2.5])) == 0.5

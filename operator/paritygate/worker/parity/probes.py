@@ -126,7 +126,8 @@ def probe_ratio(evidence: Evidence, row: int, answers: Mapping[str, Any]) -> flo
             return float("inf")
         tolerance = evidence.tolerance(output)
         if tolerance is not None:
-            worst = max(worst, float(row_errors(reference, candidate, tolerance).ratio.max(initial=0.0)))
+            own = tolerance.with_noise(evidence.capture.probes[row].noise.get(output.name, 0.0))
+            worst = max(worst, float(row_errors(reference, candidate, own).ratio.max(initial=0.0)))
         elif different(reference, candidate).any() and not tied:
             return float("inf")
     return worst

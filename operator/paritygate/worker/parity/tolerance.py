@@ -11,7 +11,7 @@ literally, as atol + rtol · |reference|; where only one of them is stated, the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -67,6 +67,16 @@ class Tolerance:
             if not self.stated:
                 magnitude = np.maximum(magnitude, self.scale)
             return np.maximum(self.atol * self.scale + self.rtol * magnitude, self.floor)
+
+    def with_noise(self, noise: float) -> Tolerance:
+        """With ten times `noise`, in the output's unit, as the least that is allowed, up to 100 times the default.
+
+        A tolerance that the user states, or that a noisy source must not widen, stays as it is.
+        """
+        if self.stated or self.noisy:
+            return self
+        most = NOISE_FACTOR**2 * (self.rtol + self.atol) * self.scale
+        return replace(self, floor=np.maximum(self.floor, np.minimum(NOISE_FACTOR * noise, most)))
 
     @property
     def typical(self) -> float:
@@ -127,8 +137,9 @@ def tolerance_of(
     default = Tolerance(rtol=rtol, atol=atol, scale=scale, rounding=rounding, noise=measured)
     noisy = noise is not None and (noise.stochastic or not measured <= NOISE_FACTOR * default.typical)
     # The noise is one number for all columns: a column of millions must not excuse errors in one of thousandths.
-    floor = 0.0 if noisy else np.minimum(NOISE_FACTOR * measured, NOISE_FACTOR**2 * (rtol + atol) * scale)
-    return Tolerance(rtol=rtol, atol=atol, scale=scale, rounding=rounding, floor=floor, noise=measured, noisy=noisy)
+    if noisy:
+        return replace(default, noisy=True)
+    return default.with_noise(measured)
 
 
 def row_errors(reference: Array, candidate: Array, tolerance: Tolerance) -> RowErrors:

@@ -153,3 +153,17 @@ def test_logarithms_forgive_what_rounding_cannot_hold(small: float) -> None:
     mine = np.tile([1 - small, small], (50, 1))
     found = tau(mine, role=OutputRole.PROBABILITIES, width=2)
     assert log_errors(mine, mine.astype(np.float32), found).ratio.max() <= 1
+
+
+def test_noise_of_one_answer_widens_its_own_tolerance_and_no_other() -> None:
+    output = OutputSignature(name="scores", datatype=Datatype.FP32, shape=(-1, 2), role=OutputRole.SCORES)
+    reference = np.asarray([[1.0, 2.0], [1.0, 2.0]], np.float32)
+    plain = tolerance_of(output, reference, "float32", None, Numeric())
+    assert plain is not None
+    wider = plain.with_noise(1e-5)
+    assert wider.of(reference)[0, 0] == pytest.approx(1e-4)
+    assert plain.of(reference)[0, 0] < 2e-5
+    assert plain.with_noise(1e9).of(reference).max() <= 100 * plain.of(reference).max() + 1e-12
+    stated = tolerance_of(output, reference, "float32", None, Numeric(atol="1e-6"))
+    assert stated is not None
+    assert stated.with_noise(1.0) is stated
