@@ -24,18 +24,18 @@ help: ## List the targets.
 setup: $(VENV)/.complete ## Make the environment for development in .venv (about 6 GB on Linux, because of torch).
 
 $(VENV)/.complete: $(LOCKS) pyproject.toml tools/environment.sh
-	tools/environment.sh $(VENV) $(LOCKS)
+	@tools/environment.sh $(VENV) $(LOCKS)
 	@touch $@
 
 $(DEMO)/.complete: $(DEMO_LOCKS) pyproject.toml tools/environment.sh
-	tools/environment.sh $(DEMO) $(DEMO_LOCKS)
+	@tools/environment.sh $(DEMO) $(DEMO_LOCKS)
 	@touch $@
 
 demo: $(DEMO)/.complete ## Migrate two real models; one is brought broken and is stopped. Without torch.
-	$(DEMO)/bin/python examples/demo.py tabular
+	@$(DEMO)/bin/python examples/demo.py tabular
 
 demo-torch: $(VENV)/.complete ## The same with a convolutional network.
-	$(BIN)/python examples/demo.py torch
+	@$(BIN)/python examples/demo.py torch
 
 control-plane: $(VENV)/.complete ## Build the Kubernetes control plane that tests use; needs Go, and about four minutes once.
 	$(BIN)/python tests/control_plane/binaries.py

@@ -1,16 +1,18 @@
 """Times whole migrations against the plainest scripts that do the same export and comparison, paired in one run.
 
-    python bench/compare.py FOLDER [--pairs N] [--case NAME …]
+    python bench/compare.py [FOLDER] [--pairs N] [--warm-ups N] [--case NAME …]
 
 Each pair runs the plain script and then `paritygate run` with all checks on, in a fresh work directory, from process
-start to exit. Peak memory is the largest sum of proportional set sizes over all processes of a run, sampled ten times
-a second. Prints medians and the median of the paired ratios, and the machine; ratios travel between machines, seconds
-do not.
+start to exit. CPU seconds are user and system time of the whole process tree: beside other work on the machine they say
+more than wall time. Peak memory is the largest sum of proportional set sizes over all processes of a run, sampled ten
+times a second. Prints medians and the median of the paired ratios, and the machine; ratios travel between machines,
+seconds do not.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -22,10 +24,14 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 CASES = ("pipeline", "boosting", "encoder")
 SAMPLE_SECONDS = 0.1
+_PR_SET_CHILD_SUBREAPER = 36
+FIGURES = {"seconds": ("wall s", 1), "cpu_seconds": ("CPU s", 1), "peak_mib": ("MiB", 0)}
+"""Figures of a `Run` that are compared: heading and digits."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,15 @@ class Run:
     """One timed process tree."""
 
     seconds: float
+    cpu_seconds: float
     peak_mib: float
     status: int
+
+
+def adopt_orphans() -> None:
+    """Makes processes whose parent was killed ours to wait for, so that a candidate's server is counted too."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def timed(command: list[str], folder: Path, log: Path) -> Run:
@@ -52,11 +65,23 @@ def timed(command: list[str], folder: Path, log: Path) -> Run:
 
         sampler = threading.Thread(target=sample)
         sampler.start()
-        status = process.wait()
+        # Not process.wait(): usage of the ended process and of all that it has waited for comes only this way.
+        _, ended_as, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
+        status = process.returncode = os.waitstatus_to_exitcode(ended_as)
         ended.set()
         sampler.join()
-    return Run(seconds, peak, status)
+    return Run(seconds, usage.ru_utime + usage.ru_stime + _orphans_cpu_seconds(), peak, status)
+
+
+def _orphans_cpu_seconds() -> float:
+    total = 0.0
+    while True:
+        try:
+            _, _, usage = os.wait4(-1, 0)
+        except ChildProcessError:
+            return total
+        total += usage.ru_utime + usage.ru_stime
 
 
 def _tree(root: int) -> list[int]:
@@ -82,10 +107,10 @@ def _pss_mib(pid: int) -> float:
     return 0.0
 
 
-def compare(case: str, folder: Path, pairs: int) -> dict[str, object]:
-    """Runs `pairs` pairs of one case, after one uncounted pair, and returns the figures."""
+def compare(case: str, folder: Path, pairs: int, warm_ups: int) -> dict[str, Any]:
+    """Runs `pairs` pairs of one case, after `warm_ups` uncounted ones, and returns the figures."""
     plain, ours = [], []
-    for pair in range(pairs + 1):
+    for pair in range(1 - warm_ups, pairs + 1):
         plain_run = timed([sys.executable, str(HERE.resolve() / "plain" / f"{case}.py")], folder, folder / "plain.log")
         workdir = folder / "workdir"
         shutil.rmtree(workdir, ignore_errors=True)
@@ -94,23 +119,35 @@ def compare(case: str, folder: Path, pairs: int) -> dict[str, object]:
         for name, run, log in (("plain script", plain_run, "plain.log"), ("paritygate run", our_run, "paritygate.log")):
             if run.status != 0:
                 sys.exit(f"{case}: the {name} ended with status {run.status}; see {folder / log}")
-        if pair:  # the first pair only warms the file caches
+        if pair > 0:  # those before only warm the file caches
             plain.append(plain_run)
             ours.append(our_run)
             print(
-                f"{case} pair {pair}: plain {plain_run.seconds:.1f} s, paritygate {our_run.seconds:.1f} s",
+                f"{case} pair {pair}: plain {plain_run.seconds:.1f} s, paritygate {our_run.seconds:.1f} s (CPU "
+                f"{plain_run.cpu_seconds:.1f} and {our_run.cpu_seconds:.1f} s)",
                 file=sys.stderr,
             )
     return {
         "case": case,
-        "plain_seconds": statistics.median(run.seconds for run in plain),
-        "paritygate_seconds": statistics.median(run.seconds for run in ours),
-        "time_ratio": statistics.median(b.seconds / a.seconds for a, b in zip(plain, ours, strict=True)),
-        "plain_peak_mib": statistics.median(run.peak_mib for run in plain),
-        "paritygate_peak_mib": statistics.median(run.peak_mib for run in ours),
-        "memory_ratio": statistics.median(b.peak_mib / a.peak_mib for a, b in zip(plain, ours, strict=True)),
+        **{figure: _paired(figure, plain, ours) for figure in FIGURES},
+        "stages": _stages(folder / "workdir"),
         "runs": {"plain": [asdict(run) for run in plain], "paritygate": [asdict(run) for run in ours]},
     }
+
+
+def _paired(figure: str, plain: list[Run], ours: list[Run]) -> dict[str, float]:
+    left, right = ([getattr(run, figure) for run in runs] for runs in (plain, ours))
+    return {
+        "plain": statistics.median(left),
+        "paritygate": statistics.median(right),
+        "ratio": statistics.median(b / a for a, b in zip(left, right, strict=True)),
+    }
+
+
+def _stages(workdir: Path) -> dict[str, float]:
+    """Wall seconds of each stage of the last run."""
+    plan = json.loads(next(workdir.glob("*/plan.json")).read_text())
+    return {stage["name"]: stage["attempts"][-1]["seconds"] for stage in plan["stages"]}
 
 
 def machine() -> str:
@@ -130,21 +167,27 @@ def machine() -> str:
 def main() -> None:
     """Runs the chosen cases and prints a table; the figures also go to FOLDER/figures.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(".build/bench"))
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--warm-ups", type=int, default=1)
     parser.add_argument("--case", action="append", choices=CASES)
     arguments = parser.parse_args()
     # In a process of its own: what training leaves in memory must not be counted.
     subprocess.run([sys.executable, str(HERE / "cases.py"), str(arguments.folder)], check=True)
-    figures = [compare(case, arguments.folder.resolve() / case, arguments.pairs) for case in arguments.case or CASES]
+    adopt_orphans()
+    folder = arguments.folder.resolve()
+    figures = [compare(case, folder / case, arguments.pairs, arguments.warm_ups) for case in arguments.case or CASES]
     (arguments.folder / "figures.json").write_text(json.dumps({"machine": machine(), "cases": figures}, indent=1))
     print(machine())
-    print(f"{'case':<10}{'plain s':>9}{'ours s':>9}{'ratio':>7}{'plain MiB':>11}{'ours MiB':>10}{'ratio':>7}")
+    print(f"{'case':<10}", *(f"{f'plain {name}':>14}{'ours':>7}{'ratio':>7}" for name, _ in FIGURES.values()))
     for row in figures:
-        print(
-            f"{row['case']:<10}{row['plain_seconds']:>9.1f}{row['paritygate_seconds']:>9.1f}{row['time_ratio']:>7.2f}"
-            f"{row['plain_peak_mib']:>11.0f}{row['paritygate_peak_mib']:>10.0f}{row['memory_ratio']:>7.2f}"
+        columns = (
+            f"{row[figure]['plain']:>14.{digits}f}{row[figure]['paritygate']:>7.{digits}f}{row[figure]['ratio']:>7.2f}"
+            for figure, (_, digits) in FIGURES.items()
         )
+        print(f"{row['case']:<10}", *columns)
+    for row in figures:
+        print(f"{row['case']:<10} seconds of each stage:", ", ".join(f"{n} {s:.1f}" for n, s in row["stages"].items()))
 
 
 if __name__ == "__main__":

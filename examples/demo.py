@@ -1,7 +1,7 @@
 """The demo: real models on real data, carried from training to a served answer. `make demo` and `make demo-torch`.
 
 Runs the commands that a user would type, shows each before it runs, and checks what each must end with: a demo that
-does not go as it says ends with status 1.
+does not go as it says ends with status 1. Requests are sent from here, so that curl is not needed.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 EXAMPLES = Path(__file__).resolve().parent
 BOLD, DIM, RESET = (
     ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("",) * 3
 )
+WIDTH = 80
 PASSED, FAILED = 0, 1
-START_SECONDS = 120
-"""How long a served migration may take until it answers."""
+STOP_SECONDS = 120
+"""How long a served migration may take to end once it is told to."""
+ROUNDING = 1e-6
+"""Probabilities travel in single precision: further than this from the source's they must not be."""
 
 
 class Demo:
@@ -33,32 +38,60 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._verdicts: list[tuple[str, Path]] = []
 
     def example(self, name: str) -> Path:
         """A fresh copy of an example."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
         return Path(shutil.copytree(EXAMPLES / name, self.folder / name))
 
-    def run(self, folder: Path, *command: str, status: int = 0) -> None:
-        """Runs `command` in `folder`; anything but `status` ends the demo."""
+    def run(self, folder: Path, *command: str) -> None:
+        """Runs `command` in `folder`; the demo ends if it does not succeed."""
         _show(command)
-        found = subprocess.run(_resolved(command), cwd=folder, check=False).returncode
-        if found != status:
-            sys.exit(f"demo: this command was to end with status {status} and ended with {found}")
+        self._require(subprocess.run(_resolved(command), cwd=folder, check=False).returncode, 0)
+
+    def migrate(self, folder: Path, manifest: str, name: str, *, ends_with: int) -> dict[str, Any]:
+        """Runs a manifest in `folder` and gives its report; the demo ends if its exit status is another one."""
+        command = ("paritygate", "run", manifest)
+        _show(command)
+        self._require(subprocess.run(_resolved(command), cwd=folder, check=False).returncode, ends_with)
+        return self._report(folder, name)
 
     @contextmanager
-    def served(self, folder: Path, *command: str) -> Iterator[str]:
-        """Runs `command … --serve`, gives the address that it serves at, and stops it afterwards."""
+    def served(self, folder: Path, manifest: str, name: str) -> Iterator[str]:
+        """Runs a manifest that must pass, gives the address that it is served at, and stops it afterwards."""
+        command = ("paritygate", "run", manifest, "--serve", "--port", "0")
         _show(command)
-        process = subprocess.Popen(
+        with subprocess.Popen(
             _resolved((*command, "--output", "json")), cwd=folder, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None  # noqa: S101  (says to the type checker what PIPE means)
-        try:
-            yield json.loads(process.stdout.readline())["url"]
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=START_SECONDS)
+        ) as process:
+            assert process.stdout is not None  # noqa: S101  (says to the type checker what PIPE means)
+            told = json.loads(process.stdout.readline() or "{}")
+            if "url" not in told:
+                sys.exit(f"demo: this was to be served, and the command ended with status {process.wait()}")
+            try:
+                self._report(folder, name)
+                yield told["url"]
+            finally:
+                process.send_signal(signal.SIGTERM)
+                status = process.wait(STOP_SECONDS)
+            self._require(status, PASSED)
+
+    def finish(self) -> None:
+        """Says where the reports are."""
+        _say("That is all. Open a report in a browser:")
+        for verdict, report in self._verdicts:
+            print(f"   {verdict:<6}  {os.path.relpath(report)}")
+
+    def _report(self, folder: Path, name: str) -> dict[str, Any]:
+        results = folder / ".paritygate" / name
+        report = json.loads((results / "report.json").read_bytes())
+        self._verdicts.append((report["verdict"], results / "report.html"))
+        return dict(report)
+
+    def _require(self, status: int, wanted: int) -> None:
+        if status != wanted:
+            sys.exit(f"demo: this command was to end with status {wanted} and ended with {status}")
 
 
 def _show(command: tuple[str, ...]) -> None:
@@ -71,66 +104,102 @@ def _resolved(command: tuple[str, ...]) -> list[str]:
 
 
 def _say(text: str) -> None:
-    print(f"\n{DIM}──{RESET} {text}", flush=True)
-
-
-def _ask(url: str, model: str, row: dict[str, float]) -> None:
-    inputs = [{"name": name, "datatype": "FP64", "shape": [1, 1], "data": [value]} for name, value in row.items()]
-    request = urllib.request.Request(  # noqa: S310  (the address is the one that this demo serves at)
-        f"{url}/v2/models/{model}/infer",
-        data=json.dumps({"inputs": inputs}).encode(),
-        headers={"Content-Type": "application/json"},
+    print(
+        "\n" + textwrap.fill(f"── {text}", WIDTH, subsequent_indent="   ").replace("──", f"{DIM}──{RESET}", 1),
+        flush=True,
     )
-    _show(("curl", f"{url}/v2/models/{model}/infer", "-d", '{"inputs": [ … ]}'))
-    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
-        for output in json.load(response)["outputs"]:
-            print(f"{output['name']}: {output['data']}")
+
+
+def _require(claim: str, *, holds: bool) -> None:
+    if not holds:
+        sys.exit(f"demo: this does not hold: {claim}")
+
+
+def _ask(url: str, request: Path) -> dict[str, list[Any]]:
+    """The outputs that the server answers with, flat, by name."""
+    content = {"Content-Type": "application/json"}
+    sent = urllib.request.Request(url, data=request.read_bytes(), headers=content)  # noqa: S310  (our own server)
+    with urllib.request.urlopen(sent, timeout=60) as response:  # noqa: S310
+        return {output["name"]: output["data"] for output in json.load(response)["outputs"]}
+
+
+def _call(folder: Path, url: str) -> None:
+    """Asks the server for one tumour, shows the answer, and compares all rows with what the model itself answers."""
+    import joblib
+    import numpy as np
+    import pandas as pd
+
+    rows = pd.read_parquet(folder / "holdout.parquet").drop(columns="diagnosis")
+    model = joblib.load(folder / "tumours.joblib")
+    infer = f"{url}/v2/models/tumours/infer"
+
+    _show(("curl", "--data", "@request.json", infer))
+    for name, data in _ask(infer, _request(folder / "request.json", rows.head(1))).items():
+        print(f"{name}: {data}")
+
+    answers = _ask(infer, _request(folder / "requests.json", rows))
+    served = np.reshape(answers["probabilities"], (len(rows), -1))
+    gap = float(np.abs(served - model.predict_proba(rows)).max())
+    _require("every served label is the model's own", holds=answers["label"] == model.predict(rows).tolist())
+    _require(f"probabilities are equal but for {ROUNDING:g}", holds=gap <= ROUNDING)
+    _say(
+        f"Asked for all {len(rows)} tumours, it answers with the labels that the model gives in scikit-learn; "
+        f"no probability differs by more than {gap:.0e}."
+    )
+
+
+def _request(file: Path, rows: Any) -> Path:
+    """Writes a data frame of numbers as an Open Inference request, one input for each column."""
+    inputs = [
+        {"name": name, "datatype": "FP64", "shape": [len(rows), 1], "data": column.tolist()}
+        for name, column in rows.items()
+    ]
+    file.write_text(json.dumps({"inputs": inputs}), encoding="utf-8")
+    return file
 
 
 def tabular(demo: Demo) -> None:
     """A pipeline that passes and is served; a booster whose usual export is wrong, and then its right conversion."""
-    import pandas as pd
-
-    _say("A scikit-learn pipeline, trained on 284 tumours, is to become ONNX and to be served.")
+    _say("1. A scikit-learn pipeline that tells benign from malignant tumours is to become ONNX and to be served.")
     folder = demo.example("01-breast-cancer")
     demo.run(folder, "python", "train.py", ".")
-    with demo.served(folder, "paritygate", "run", "migration.yaml", "--serve", "--port", "0") as url:
-        _say("It passed, so it is served; any Open Inference client can call it.")
-        row = pd.read_parquet(folder / "holdout.parquet").drop(columns="diagnosis").iloc[0]
-        _ask(url, "tumours", row.to_dict())
+    with demo.served(folder, "migration.yaml", "tumours") as url:
+        _say("It passed, so it is served. Any Open Inference client can call it; request.json holds one tumour.")
+        _call(folder, url)
 
-    _say("A gradient boosting model with a categorical feature was exported as most people do it.")
+    _say("2. A gradient boosting model with a categorical feature was exported as most people do it.")
     folder = demo.example("02-diabetes")
     demo.run(folder, "python", "train.py", ".")
     demo.run(folder, "python", "export.py", ".")
     _say("It looks fine. ParityGate is asked to judge it.")
-    demo.run(folder, "paritygate", "run", "brought.yaml", status=FAILED)
-    _say("It was silently wrong and is not served. ParityGate now converts the same model itself.")
-    demo.run(folder, "paritygate", "run", "migration.yaml", status=PASSED)
-    _say(f"The reports: {_reports(demo.folder)}")
+    report = demo.migrate(folder, "brought.yaml", "progression-brought", ends_with=FAILED)
+    _require("the report names the cause", holds="HGB-CATEGORICAL" in {one["rule"] for one in report["findings"]})
+    _say("It was silently wrong, so it would not have been served.")
+
+    _say("3. ParityGate converts the same model itself. What it captured from the source is used again.")
+    demo.migrate(folder, "migration.yaml", "progression", ends_with=PASSED)
+    demo.finish()
 
 
 def torch(demo: Demo) -> None:
     """A convolutional network: exported in training mode, and converted."""
-    _say("A convolutional network was exported while it was still in training mode; its accuracy is unchanged.")
+    _say("1. A convolutional network that reads digits was exported while it was still in training mode.")
     folder = demo.example("03-digits-cnn")
     demo.run(folder, "python", "train.py", ".")
-    demo.run(folder, "paritygate", "run", "brought.yaml", status=FAILED)
-    _say("Its answers depend on which other rows are in the batch. ParityGate now converts the network itself.")
-    demo.run(folder, "paritygate", "run", "migration.yaml", status=PASSED)
-    _say(f"The reports: {_reports(demo.folder)}")
+    _say("The file loads and answers. ParityGate is asked to judge it.")
+    demo.migrate(folder, "brought.yaml", "digits-brought", ends_with=FAILED)
+    _say("Its answers depend on which other pictures are in the batch, so it would not have been served.")
 
-
-def _reports(folder: Path) -> str:
-    found = sorted(folder.glob("*/.paritygate/*/report.html"))
-    return "".join(f"\n   {os.path.relpath(path)}" for path in found)
+    _say("2. ParityGate converts the network itself. What it captured from the source is used again.")
+    demo.migrate(folder, "migration.yaml", "digits", ends_with=PASSED)
+    demo.finish()
 
 
 def main() -> None:
     """Runs one of the two demos in FOLDER."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("demo", choices=("tabular", "torch"))
-    parser.add_argument("--folder", type=Path, default=Path(".build/demo"))
+    parser.add_argument("--folder", type=Path, default=Path(".build/demo"), help="default: %(default)s")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     {"tabular": tabular, "torch": torch}[arguments.demo](Demo(arguments.folder.resolve()))

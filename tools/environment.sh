@@ -45,6 +45,7 @@ if [ -z "${SSL_CERT_FILE:-}" ] && [ -n "${PIP_CERT:-}" ]; then
 fi
 export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-300}"
 
+echo "Installing into $folder. The first time this takes a few minutes." >&2
 "$python" -m pip install --quiet --no-user --disable-pip-version-check --require-hashes --requirement requirements/uv.txt
 "$folder/bin/uv" pip sync --quiet --python "$python" --require-hashes "$@"
 "$folder/bin/uv" pip install --quiet --python "$python" --no-deps --no-build-isolation --editable .

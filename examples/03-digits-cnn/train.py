@@ -18,7 +18,9 @@ from sklearn.model_selection import train_test_split
 
 folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
-shutil.copytree(Path(__file__).parent / "model", folder / "model", dirs_exist_ok=True)
+code = Path(__file__).resolve().parent / "model"
+if code != (folder / "model").resolve():
+    shutil.copytree(code, folder / "model", dirs_exist_ok=True)
 sys.path.insert(0, str(folder / "model"))
 from digits import build  # noqa: E402  (it lies in the folder that was just copied)
 

@@ -22,10 +22,12 @@ from paritygate.server.identity import session_options
 from paritygate.worker.answers import ask_all, ask_in_batches, ask_probes
 from paritygate.worker.guards import guards
 from paritygate.worker.inference import RequestRefused
+from paritygate.worker.parity.divergence import locate
 from paritygate.worker.parity.evidence import Evidence, Policy
 from paritygate.worker.parity.report import Circumstances, report_of
 from paritygate.worker.sources import Conversion, source_module
 from paritygate.worker.targets.onnx import finish
+from paritygate.worker.tracing import Graph
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -166,6 +168,7 @@ class Gate:
                 candidate_environment=Environment(python="3.11.8", platform="Linux x86_64", packages={}),
                 reproduce="paritygate validate corpus",
                 candidate=name,
+                locate=lambda judged: locate(judged, table.get("steps", {}), Graph(path)),
             ),
         )
 

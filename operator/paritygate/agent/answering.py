@@ -1,7 +1,8 @@
 """Asks a source for many rows: in batches, rows of one length together, with progress and errors that name the row."""
 
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -25,16 +26,39 @@ def answer(model, inputs, message=None, batch=None):
     rows = len(next(iter(inputs.values())))
     pieces, order = [], []
     done = 0
-    for chosen in _batches(inputs, rows, batch or model.batch):
-        try:
-            pieces.append(once(model, _taken(inputs, chosen), len(chosen)))
-        except SourceError as error:
-            raise _raised(model, inputs, chosen, error.__cause__) from error.__cause__
+    for chosen, found in _answered(model, inputs, list(_batches(inputs, rows, batch or model.batch))):
+        if isinstance(found, SourceError):
+            raise _raised(model, inputs, chosen, found.__cause__) from found.__cause__
+        pieces.append(found)
         order.append(chosen)
         done += len(chosen)
         if message:
             progress(message, done, rows)
     return _joined(pieces, np.concatenate(order), rows)
+
+
+def _answered(model, inputs, batches):
+    """(rows, answers or SourceError) of each batch in order, as far as the first error."""
+
+    def ask(chosen):
+        try:
+            return once(model, _taken(inputs, chosen), len(chosen))
+        except SourceError as error:
+            return error
+
+    if model.workers == 1 or len(batches) == 1:
+        for chosen in batches:
+            yield chosen, ask(chosen)
+        return
+    with ThreadPoolExecutor(model.workers) as pool:
+        waiting = deque()
+        for chosen in batches + [None] * model.workers:
+            if chosen is not None:
+                waiting.append((chosen, pool.submit(ask, chosen)))
+            # No further ahead than there are threads, so that an error ends it and answers do not pile up.
+            if waiting and (chosen is None or len(waiting) > model.workers):
+                rows, future = waiting.popleft()
+                yield rows, future.result()
 
 
 def once(model, inputs, rows):

@@ -2,11 +2,12 @@
 
 import json
 import os
+import warnings
 from collections import OrderedDict
 
 import numpy as np
 
-from paritygate.agent import environment, exchange, mapping, noise, probes, signature
+from paritygate.agent import coverage, environment, exchange, mapping, noise, probes, signature, steps
 from paritygate.agent.answering import answer
 from paritygate.agent.failures import AgentError
 from paritygate.agent.frameworks import framework_module
@@ -56,8 +57,13 @@ def capture(request, out):
     measured = noise.measure(model, originals)
     for entry, output in zip(measured, outputs):
         entry["output"] = output["name"]
-    probed = _probe(model, inputs, outputs, answers, save)
+    probed, probe_rows = _probe(model, inputs, outputs, answers, save)
     _unused(model, table, annotations, inputs)
+    progress("looking into the source")
+    values, inner, inner_rows, skipped = steps.record(model, inputs)
+    if values:
+        save("steps", values)
+    reached, uncounted = coverage.count(model, inputs, probed, probe_rows)
     manifest = OrderedDict(
         apiVersion="paritygate.dev/v1alpha1",
         kind="Capture",
@@ -75,6 +81,11 @@ def capture(request, out):
         environment=environment.describe(request.get("environmentDigest")),
         noise=measured,
         probes=probed,
+        steps=inner,
+        stepRows=inner_rows,
+        stepsSkipped=skipped,
+        coverage=reached,
+        coverageSkipped=uncounted,
         findings=model.findings,
     )
     _write_manifest(os.path.join(out, "capture.json"), manifest)
@@ -94,10 +105,17 @@ class _Saver(object):
 def _probe(model, inputs, outputs, answers, save):
     progress("asking probes")
     made, wires = probes.make(model, inputs)
-    found = probes.ask(model, inputs, made, wires)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # NaN and infinities are meant, and what frameworks say about them would hide warnings about the dataset.
+        warnings.simplefilter("ignore")
+        found = probes.ask(model, inputs, made, wires)
+        names = {own: output["name"] for own, output in zip(answers, outputs)}
+        for row, distances in probes.noise_of(model, inputs, made, wires, found).items():
+            made[row]["noise"] = OrderedDict((names[own], distance) for own, distance in distances.items())
+        empty = probes.ask_empty_batch(model, inputs)
     save("probes", wires)
     save("probes_reference", signature.renamed(signature.aligned(found, answers), outputs))
-    return made + [probes.ask_empty_batch(model, inputs)]
+    return made + [empty], wires
 
 
 def _tensor(one):

@@ -57,9 +57,11 @@ def _surroundings(error):
             % one_line(error, 200)
         )
         return _failure(INFRASTRUCTURE, "OutOfMemory", message)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        message = "no space is left on the disk (%s); free space or choose another --workdir" % one_line(error, 300)
-        return _failure(INFRASTRUCTURE, "DiskFull", message)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        message = "no space is left on the disk (%s); free space or choose another --workdir"
+        if error.errno == errno.EFBIG:
+            message = "a file may not grow further (%s); raise the limit of file sizes or choose another --workdir"
+        return _failure(INFRASTRUCTURE, "DiskFull", message % one_line(error, 300))
     return None
 
 

@@ -1,4 +1,9 @@
-"""How far a source is from itself: the same rows again, one at a time, and with one thread against two."""
+"""How far a source is from itself: the same rows again, alone, with one thread against two, and in double precision.
+
+Repeats of one kernel in another order tell only part of what rounding does: a network that computes in single
+precision is as far from its own arithmetic in double precision as a right conversion is from it. So that distance
+counts as noise where it can be measured.
+"""
 
 import math
 from collections import OrderedDict
@@ -8,6 +13,8 @@ import numpy as np
 from paritygate.agent.answering import answer
 from paritygate.agent.wire import is_ragged, take
 
+REPEATED = 64
+"""Rows that are asked again, at most."""
 SINGLE = 4
 """One row in so many of the repeated ones is also asked alone."""
 
@@ -23,10 +30,11 @@ def fixed_part(rows, count):
 def measure(model, inputs):
     """Noise of each output over the fixed part: a list of `Noise` as dicts, and the rows repeated."""
     rows = len(next(iter(inputs.values())))
-    chosen = fixed_part(rows, model.repeated)
+    chosen = fixed_part(rows, model.few(rows, REPEATED))
     part = OrderedDict((name, take(column, chosen)) for name, column in inputs.items())
-    whole = answer(model, part)
-    again = answer(model, part)
+    with model.threads(2):
+        whole = answer(model, part)
+        again = answer(model, part)
     repeats = [(whole, again)]
     few = np.arange(0, len(chosen), SINGLE)
     singles = answer(model, OrderedDict((name, take(column, few)) for name, column in part.items()), batch=1)
@@ -34,12 +42,13 @@ def measure(model, inputs):
     with model.threads(1) as limited:
         if limited:
             repeats.append((whole, answer(model, part)))
-    with model.threads(2) as limited:
-        if limited:
-            repeats.append((whole, answer(model, part)))
+    finer = model.finer(part)
     noise = []
     for name, column in whole.items():
-        distances = np.concatenate([_distances(one[name], other[name]) for one, other in repeats])
+        pairs = [(one[name], other[name]) for one, other in repeats]
+        if finer is not None and name in finer:
+            pairs.append((column, finer[name]))
+        distances = np.concatenate([_distances(one, other) for one, other in pairs])
         noise.append(
             OrderedDict(
                 output=name,
@@ -49,6 +58,13 @@ def measure(model, inputs):
             )
         )
     return noise
+
+
+def apart(left, right):
+    """Largest absolute difference of two answers; None where there is none to tell, or it is not finite."""
+    distances = _distances(left, right) if _numeric(left) else np.zeros(0)
+    largest = float(distances.max()) if len(distances) else 0.0
+    return largest if 0 < largest < np.inf else None
 
 
 def _numeric(column):

@@ -8,6 +8,7 @@ from collections import OrderedDict
 
 import numpy as np
 
+from paritygate.agent import noise
 from paritygate.agent.answering import SourceError, once, some_rows
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import one_line
@@ -52,17 +53,31 @@ class Cell(object):
             return self.has_nan if np.isnan(value) else float(value) in self.infinite
         return bool(self.low <= value <= self.high)
 
+    def can_be_asked(self, value):
+        """Whether the source can be asked exactly this: the dataset's dtype holds a value that stands on the wire."""
+        original = self.input.original
+        if self.dtype == object or is_ragged(original) or isinstance(original, Category):
+            return True
+        if original.dtype.kind not in "iub":
+            return True
+        if original.dtype.kind == "b":
+            return value in (0, 1)
+        limits = np.iinfo(original.dtype)
+        return bool(np.isfinite(value) and value == np.floor(value) and limits.min <= value <= limits.max)
+
 
 def make(model, inputs):
     """Probe rows as (probes, {wire name: wire column}): `probes` are dicts of description, kind and insideDomain."""
     wires = OrderedDict((one.wire_name, one.wire()) for one in inputs)
     base = len(next(iter(wires.values()))) // 2
-    cells = [cell for one in inputs for cell in _cells(one, wires[one.wire_name])]
+    cells = [cell for one in inputs for cell in _cells(model, one, wires[one.wire_name])]
     wanted = OrderedDict((kind, []) for kind in LIMITS)
     for cell in cells:
         for kind, value, description in _changes(cell):
             wanted[kind].append((cell, value, description))
     wanted["threshold"] = _beside_thresholds(model, inputs, wires)
+    for kind, changes in wanted.items():
+        wanted[kind] = [change for change in changes if change[0].can_be_asked(change[1])]
     probes, rows = [], OrderedDict((name, []) for name in wires)
     for kind, changes in wanted.items():
         for cell, value, description in _spread(changes, LIMITS[kind]):
@@ -104,9 +119,28 @@ def ask(model, inputs, probes, wires):
     return answers
 
 
+def noise_of(model, inputs, probes, wires, answers):
+    """Probe → {output: distance of its answer from the same arithmetic in double precision}, inside the domain.
+
+    Rounding does not average out in a row that is all alike, so the noise of the dataset's rows does not speak for it.
+    """
+    rows = [row for row, probe in enumerate(probes) if probe["insideDomain"] and answers[row] is not None]
+    if not rows:
+        return {}
+    chosen = np.asarray(rows)
+    finer = model.finer(OrderedDict((one.name, one.restore(take(wires[one.wire_name], chosen))) for one in inputs))
+    found = {}
+    for place, row in enumerate(rows):
+        apart = [
+            (name, noise.apart(answers[row][name], made[place : place + 1])) for name, made in (finer or {}).items()
+        ]
+        found[row] = OrderedDict((name, distance) for name, distance in apart if distance is not None)
+    return found
+
+
 def ask_empty_batch(model, inputs):
-    """The probe of kind empty-batch: what the source says to no rows at all."""
-    probe = OrderedDict(description="no rows at all", kind="empty-batch", insideDomain=False)
+    """The probe of kind empty-batch: what the source says to a batch without rows."""
+    probe = OrderedDict(description="a batch without rows", kind="empty-batch", insideDomain=False)
     empty = OrderedDict()
     for one in inputs:
         column = one.original
@@ -120,7 +154,7 @@ def ask_empty_batch(model, inputs):
     return probe
 
 
-def _cells(one, wire):
+def _cells(model, one, wire):
     """Cells of an input that are probed: each where there are few, else some of them and the whole row."""
     width = 1 if is_ragged(wire) else int(np.prod(wire.shape[1:]))
     if width == 1 and not is_ragged(wire):
@@ -130,7 +164,7 @@ def _cells(one, wire):
     if width <= 64:
         labels = one.columns if len(one.columns) == width else ["%s[%d]" % (one.wire_name, i) for i in range(width)]
         return [Cell(one, wire, position, labels[position]) for position in range(width)]
-    some = np.unique(np.linspace(0, width - 1, 8).round().astype(int))
+    some = np.unique(np.linspace(0, width - 1, model.few(len(wire), 32) // 4).round().astype(int))
     whole = Cell(one, wire, None, "all of %s" % one.wire_name)
     return [whole] + [Cell(one, wire, int(place), "%s[%d]" % (one.wire_name, place)) for place in some]
 
@@ -180,7 +214,15 @@ def _beside_thresholds(model, inputs, wires):
 
 
 def _beside(cell, value):
-    """A threshold and its neighbours in the wire's datatype; of FP64 also in single precision, as some trees use."""
+    """A threshold and its neighbours in the wire's datatype; of FP64 also in single precision, as some trees use.
+
+    Where the dataset holds integers, the integers on both sides of the threshold.
+    """
+    if cell.input.original.dtype.kind in "iu":
+        below = np.floor(value)
+        yield cell, cell.dtype.type(below), "largest integer up to threshold %r in %s" % (value, cell.label)
+        yield cell, cell.dtype.type(below + 1), "smallest integer above threshold %r in %s" % (value, cell.label)
+        return
     at, single = cell.dtype.type(value), np.float32(value)
     yield cell, at, "threshold %r in %s" % (value, cell.label)
     for towards, word in ((-np.inf, "below"), (np.inf, "above")):

@@ -87,6 +87,37 @@ class Probe(Model):
     """Whether every value lies in the range, and among the categories, of the dataset's rows. Only these block."""
     refused: str | None = None
     """The source's error, in one line; None = it answered."""
+    noise: dict[str, float] = {}
+    """Output name → largest absolute difference from the same arithmetic in double precision, in the output's unit;
+    empty where that could not be had."""
+
+
+class Step(Model):
+    """A part of the source whose values were recorded, in the order in which they come about."""
+
+    name: str
+    """Path of a pipeline's step, such as 'prepare/numbers/scale', a module's, or a tensor's name."""
+    kind: str
+    """Its class, such as 'StandardScaler', or the operator."""
+    recorded: bool = True
+    """Whether `steps.npz` holds its values under its name; False = the last step, whose values are the outputs."""
+    branches: tuple[str, ...] = ()
+    """Paths of the parallel branches that it lies in, outermost first, such as 'prepare/numbers'."""
+
+
+class Coverage(Model):
+    """How much of the model the rows reach: leaves of trees, or known categories."""
+
+    subject: str
+    """The step or input, such as 'model' or 'country'."""
+    kind: Literal["leaves", "categories"]
+    total: int
+    rows: int
+    """How many of them some row of the dataset reaches."""
+    probes: int
+    """How many of the others some probe reaches."""
+    examples: tuple[str, ...] = ()
+    """Categories that no row shows, at most ten."""
 
 
 class CaptureManifest(Model):
@@ -112,7 +143,25 @@ class CaptureManifest(Model):
     environment: Environment
     noise: tuple[Noise, ...]
     probes: tuple[Probe, ...] = ()
+    steps: tuple[Step, ...] = ()
+    """What happens inside the source, for a few rows."""
+    step_rows: tuple[int, ...] = ()
+    """The dataset's rows that `steps.npz` holds, ascending."""
+    steps_skipped: str | None = None
+    """Why nothing inside the source was recorded; None = it was, or the capture is older."""
+    coverage: tuple[Coverage, ...] = ()
+    coverage_skipped: str | None = None
+    """Why leaves and categories were not counted; None = they were, or there are none."""
     findings: tuple[Finding, ...] = ()
+
+
+class CandidateStep(Model):
+    """Where the values of a source's step are found in the graph."""
+
+    name: str
+    """As in the capture's `steps`."""
+    tensors: tuple[str, ...]
+    """Tensors of `model.onnx` that make up the step's columns side by side."""
 
 
 class InputGuard(Model):
@@ -141,6 +190,8 @@ class CandidateManifest(Model):
     guards: tuple[InputGuard, ...] = ()
     converter: dict[str, str] = {}
     """Distribution name → version of what converted it; empty for a brought candidate."""
+    steps: tuple[CandidateStep, ...] = ()
+    """Boundaries of the source's steps, where the converter knows them."""
     findings: tuple[Finding, ...] = ()
 
 
@@ -218,7 +269,7 @@ class ConvertRequest(Model):
     source: Source
     target: Target
     model_name: str
-    model: str | None
+    model: str | None = None
     """Path of the source model; None = it is not here: answers were recorded elsewhere and a candidate is brought."""
     brought: str | None = None
     """Path of the brought artefact."""

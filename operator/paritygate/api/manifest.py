@@ -30,6 +30,8 @@ _FOREIGN: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x08", "an ONNX model"),
 )
 
+_FOREIGN_NAMES: Final = {".ipynb": "a notebook", ".py": "a Python script", ".csv": "a CSV table"}
+
 
 def load_manifest(file: Path) -> ModelMigration:
     """The migration that a file describes.
@@ -72,6 +74,7 @@ def parse_manifest(text: str, name: str) -> ModelMigration:
 
 def _decoded(content: bytes, name: str) -> str:
     foreign = next((what for magic, what in _FOREIGN if content.startswith(magic)), None)
+    foreign = foreign or _FOREIGN_NAMES.get(Path(name).suffix.lower())
     if foreign:
         _refuse(name, f"is {foreign}, not a manifest; for a model and its dataset: paritygate run MODEL DATASET")
     if len(content) > MAX_BYTES:

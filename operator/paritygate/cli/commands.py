@@ -10,30 +10,33 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 from paritygate.api import crd
-from paritygate.api.artifacts import StageName
+from paritygate.api.artifacts import Assessment, StageName
 from paritygate.api.manifest import load_manifest
-from paritygate.api.report import Verdict
+from paritygate.api.report import ParityReport, Verdict
 from paritygate.cli.infer import inferred_manifest
 from paritygate.cli.progress import display
-from paritygate.errors import ConfigurationError, UsageError
+from paritygate.errors import ConfigurationError, StageError, UsageError
+from paritygate.local import records
+from paritygate.local.revisions import Address
 from paritygate.local.run import Interrupted, LocalRun, Options, Outcome
 from paritygate.local.workdir import WorkFolder
-from paritygate.report import files, text
+from paritygate.report import assessment, files, text
 from paritygate.storage.store import disk_full_explained
 
 EXIT: Final = {Verdict.PASSED: 0, Verdict.FAILED: 1, Verdict.INCONCLUSIVE: 2, Verdict.ERROR: 3}
+_MANIFESTS: Final = (".yaml", ".yml")
 
 
-def carry_out(options: argparse.Namespace, rest: list[str]) -> int:
-    """Exit status of the command that `options` name; `rest`: arguments that only the server understands."""
+def carry_out(options: argparse.Namespace) -> int:
+    """Exit status of the command that `options` name."""
     match options.command:
         case "run":
             return _run(options)
         case "serve":
-            return _serve(options, rest)
+            return _migrate(_manifest(options), options, Options(serve=Address(options.host, options.port)))
         case "report":
             return _report(options)
         case "operator":
@@ -54,19 +57,24 @@ def _operator(options: argparse.Namespace) -> int:
     return run(options.config, options.port)
 
 
+def become_server(arguments: list[str]) -> NoReturn:
+    """Turns this process into the server; it says where it listens as JSON, whatever --output is."""
+    ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    ours.add_argument("--output")
+    _, rest = ours.parse_known_args(arguments)
+    os.execv(sys.executable, [sys.executable, "-m", "paritygate.server", *rest])  # noqa: S606 - it becomes the server
+
+
 def _run(options: argparse.Namespace) -> int:
     manifest = Path(options.manifest)
     if options.dataset is not None:
-        manifest = inferred_manifest(
-            manifest, options.dataset, label=options.label, loader=options.loader,
-            say=_say,
-        )  # fmt: skip
+        manifest = inferred_manifest(manifest, options.dataset, label=options.label, loader=options.loader, say=_say)
     elif options.label or options.loader:
         raise UsageError("--label and --loader belong to `paritygate run MODEL DATASET`; a manifest states them itself")
     else:
         manifest = _manifest(options)
-    wanted = Options(serve=options.serve, host=options.host, port=options.port)
-    return _migrate(manifest, options, wanted)
+    address = Address(options.host, options.port) if options.serve else None
+    return _migrate(manifest, options, Options(serve=address))
 
 
 def _say(line: str) -> None:
@@ -74,29 +82,38 @@ def _say(line: str) -> None:
 
 
 def _stage(options: argparse.Namespace, stage: StageName) -> int:
-    if options.out is not None and options.out.exists() and any(options.out.iterdir()):
-        raise UsageError(f"--out {options.out} is not empty; name a folder that does not exist")
+    out = options.out
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out} is there and not an empty folder; name one that does not exist")
     return _migrate(_manifest(options), options, Options(until=stage))
 
 
-def _serve(options: argparse.Namespace, rest: list[str]) -> int:
-    if options.manifest is None:
-        os.execv(sys.executable, [sys.executable, "-m", "paritygate.server", *rest])  # noqa: S606 - it becomes the server
-    server = argparse.ArgumentParser(prog="paritygate serve MANIFEST")
-    server.add_argument("--host", default="127.0.0.1")
-    server.add_argument("--port", type=int, default=0)
-    given = server.parse_args(rest)
-    return _migrate(_manifest(options), options, Options(serve=True, host=given.host, port=given.port))
-
-
 def _report(options: argparse.Namespace) -> int:
-    report = files.read(options.report)
-    if options.html is None:
-        sys.stdout.write(text.render(report))
-    else:
+    path = _report_file(options)
+    report = files.read(path)
+    if options.html is not None:
         with disk_full_explained(options.html):
             files.write_page(report, options.html)
+    if options.output == "json":
+        _print({"verdict": report.verdict.value, "report": str(path), **_checks(report)})
+    elif options.html is None:
+        sys.stdout.write(text.render(report))
     return EXIT[report.verdict]
+
+
+def _report_file(options: argparse.Namespace) -> Path:
+    """The report that a path, a manifest or a name means. UsageError: that migration has none."""
+    file = Path(options.report)
+    if file.suffix in _MANIFESTS:
+        name = load_manifest(file).metadata.name
+    elif not file.exists() and (options.workdir / options.report).is_dir():
+        name = options.report
+    else:
+        return file
+    found: Path = options.workdir / name / "report.json"
+    if not found.exists():
+        raise UsageError(f"{found} does not exist: migration {name!r} was not judged here; run `paritygate validate`")
+    return found
 
 
 def _manifest(options: argparse.Namespace) -> Path:
@@ -123,18 +140,20 @@ def _migrate(manifest: Path, options: argparse.Namespace, wanted: Options) -> in
             outcome = run.run()
             shown.show(run.finished_event(outcome))
             _copy_out(work, outcome, wanted.until, getattr(options, "out", None))
-            if options.output == "json":
-                print(json.dumps(_told(work, outcome)), flush=True)  # noqa: T201 - what was asked for
+            _tell(options, work, outcome, wanted.until)
             if outcome.url is not None:
                 run.serve()
         except Interrupted as error:
             raise KeyboardInterrupt from error
+        except StageError as error:
+            if options.output == "json":
+                _print(_failed(error.message))
+            raise
         finally:
             run.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
-    finished = wanted.until is not StageName.VALIDATE and wanted.until in outcome.receipts
-    return 0 if finished else EXIT[outcome.verdict]
+    return 0 if outcome.verdict is None else EXIT[outcome.verdict]
 
 
 def _copy_out(work: WorkFolder, outcome: Outcome, stage: StageName, out: Path | None) -> None:
@@ -148,11 +167,25 @@ def _copy_out(work: WorkFolder, outcome: Outcome, stage: StageName, out: Path | 
             aside.rename(out)
 
 
-def _told(work: WorkFolder, outcome: Outcome) -> dict[str, object]:
-    converted = outcome.receipts.get(StageName.CONVERT)
+def _tell(options: argparse.Namespace, work: WorkFolder, outcome: Outcome, stage: StageName) -> None:
+    """What standard output gets: the result as JSON, or what Assess found in words."""
+    assessed = records.head(work.store, outcome.receipts.values(), Assessment) if stage is StageName.ASSESS else None
+    if options.output == "json":
+        _print(
+            {
+                **_told(work, outcome, stage, getattr(options, "out", None)),
+                **({"assessment": assessed.to_dict()} if assessed else {}),
+            }
+        )
+    elif assessed is not None:
+        sys.stdout.write("\n" + assessment.render(assessed))
+
+
+def _told(work: WorkFolder, outcome: Outcome, stage: StageName, out: Path | None) -> dict[str, object]:
+    converted, made = outcome.receipts.get(StageName.CONVERT), outcome.receipts.get(stage)
     report = outcome.report
     return {
-        "verdict": outcome.verdict.value,
+        "verdict": outcome.verdict.value if outcome.verdict else None,
         "candidate": {
             "name": report.candidate,
             "path": str(work.results / "candidate" / "model.onnx"),
@@ -161,13 +194,30 @@ def _told(work: WorkFolder, outcome: Outcome) -> dict[str, object]:
         if converted and report
         else None,
         "report": str(work.results / "report.json") if report else None,
-        "checks": [
-            {"name": c.name.value, "result": c.result.value, "blocking": c.blocking, "message": c.message}
-            for c in report.checks
-        ]
-        if report
-        else [],
+        **_checks(report),
         "message": outcome.message,
-        "stages": {stage.value: receipt.output for stage, receipt in outcome.receipts.items()},
+        "output": {"stage": stage.value, "path": str(out or work.store.path(made.output)), "digest": made.output}
+        if made
+        else None,
+        "stages": {name.value: receipt.output for name, receipt in outcome.receipts.items()},
         **({"url": outcome.url} if outcome.url else {}),
     }
+
+
+def _failed(message: str) -> dict[str, object]:
+    """The result of a run that had to stop where it could not even record why."""
+    return {"verdict": Verdict.ERROR.value, "candidate": None, "report": None, **_checks(None), "message": message}
+
+
+def _checks(report: ParityReport | None) -> dict[str, object]:
+    checks = report.checks if report else ()
+    return {
+        "checks": [
+            {"name": c.name.value, "result": c.result.value, "blocking": c.blocking, "message": c.message}
+            for c in checks
+        ]
+    }
+
+
+def _print(result: dict[str, object]) -> None:
+    print(json.dumps(result), flush=True)  # noqa: T201 - what was asked for

@@ -65,7 +65,7 @@ def _infer(model: Path, dataset: Path, label: str | None, loader: str | None) ->
         failure = StageFailure.model_validate_json((out / "failure.json").read_bytes())
     if failure.failure is FailureClass.INFRASTRUCTURE:
         raise InfrastructureError(failure.reason, failure.message)
-    raise UsageError(failure.message)
+    raise UsageError(failure.message.removeprefix("source.uri: "))  # nobody has written that field yet
 
 
 def _manifest(name: str, inference: Inference, command: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 from types import TracebackType
@@ -18,7 +19,7 @@ from rich.text import Text
 
 from paritygate.cli.progress import STYLES, Progress, StageLine, length, outcome
 from paritygate.local.events import Event, Note, RunFinished, RunStarted, StageFailed
-from paritygate.report import text
+from paritygate.report import text, words
 
 _NARROW = 60
 _MARKS = {
@@ -99,7 +100,10 @@ class LiveDisplay:
         self._console.print()
         self._console.print(Rule(Text(head, style=style), characters="━", align="left", style=style), width=width)
         # Soft-wrapped: the terminal breaks long commands itself, so that they can be copied whole.
-        self._console.print(Text(body.rstrip("\n")), soft_wrap=True)
+        said = Text(body.rstrip("\n"))
+        for verdict, colour in STYLES.items():
+            said.highlight_regex(rf"{re.escape(words.SYMBOLS[verdict])} {verdict}\b", colour.removeprefix("bold "))
+        self._console.print(said, soft_wrap=True)
         self._console.print(Rule(characters="━", style=style), width=width)
 
     def _stages(self) -> RenderableType:

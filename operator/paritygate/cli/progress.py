@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from paritygate.cli.live import LiveDisplay
 
 _SECONDS_PER_MINUTE = 60
-_PLAIN_INTERVAL = 5.0
+_QUIET_SECONDS = 5.0
 
 
 class Display(Protocol):
@@ -133,13 +134,18 @@ class Progress:
 
 
 class PlainDisplay:
-    """One line per event; of a stage's progress, at most one line in five seconds unless its message changes."""
+    """One line per event. What a stage is doing is said only once nothing was said for five seconds."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, stream: TextIO, clock: Callable[[], float] = time.monotonic, quiet: float = _QUIET_SECONDS
+    ) -> None:
         self._stream = stream
         self._clock = clock
+        self._quiet = quiet
         self._progress = Progress(clock)
-        self._last: tuple[str, str, float] = ("", "", -_PLAIN_INTERVAL)
+        self._said = clock()
+        self._due: tuple[threading.Timer, StageLine] | None = None
+        self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
         return self
@@ -147,42 +153,68 @@ class PlainDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.flush()
+        with self._lock:
+            self._forget()
+            self._stream.flush()
 
     def show(self, event: Event) -> None:
         """Writes what is new."""
-        line = self._progress.take(event)
-        match event:
-            case RunStarted():
-                self._write(f"{event.migration}: {' → '.join(map(str, event.stages))}")
-            case Note():
-                self._write(f"{event.stage}: {event.text}" if event.stage else event.text)
-            case RunFinished():
-                self._stream.write("\n" + outcome(event))
-                self._stream.flush()
-            case StageProgress() if line is not None:
-                self._write_progress(line)
-            case _ if line is not None:
-                self._write(self._said(event, line))
+        with self._lock:
+            line = self._progress.take(event)
+            match event:
+                case RunStarted():
+                    self._write(f"{event.migration}: {' → '.join(map(str, event.stages))}")
+                case Note():
+                    self._write(f"{event.stage}: {event.text}" if event.stage else event.text)
+                case RunFinished():
+                    self._forget()
+                    self._stream.write("\n" + outcome(event))
+                    self._stream.flush()
+                case StageProgress() if line is not None:
+                    self._progressed(line)
+                case StageStarted() if event.attempt == 1:
+                    self._said = self._clock()
+                case _ if line is not None:
+                    self._forget()
+                    self._write(self._sentence(event, line))
 
-    def _said(self, event: Event, line: StageLine) -> str:
+    def _sentence(self, event: Event, line: StageLine) -> str:
         if isinstance(event, StageStarted):
-            return f"{line.name}: attempt {event.attempt}" if event.attempt > 1 else f"{line.name}: started"
+            return f"{line.name}: attempt {event.attempt}"
         if isinstance(event, StageFailed):
             return f"{line.name}: failed: {line.message}" + (" (will be tried again)" if event.will_retry else "")
         ending = "already done" if line.state == "reused" else f"done in {length(line.seconds or 0.0)}"
         return f"{line.name}: {ending}" + (f": {line.message}" if line.message else "")
 
-    def _write_progress(self, line: StageLine) -> None:
-        name, message, at = self._last
-        now = self._clock()
-        if (name, message) == (line.name, line.message) and now - at < _PLAIN_INTERVAL and line.done != line.total:
-            return
-        self._last = (line.name, line.message, now)
+    def _progressed(self, line: StageLine) -> None:
+        remaining = self._said + self._quiet - self._clock()
+        if remaining <= 0:
+            self._forget()
+            self._say_progress(line)
+        elif self._due is None:  # a stage may say what it begins, and then nothing for an hour
+            timer = threading.Timer(remaining, self._overdue)
+            timer.daemon = True
+            self._due = timer, line
+            timer.start()
+
+    def _overdue(self) -> None:
+        with self._lock:
+            if self._due is not None:
+                line = self._due[1]
+                self._due = None
+                self._say_progress(line)
+
+    def _forget(self) -> None:
+        if self._due is not None:
+            self._due[0].cancel()
+            self._due = None
+
+    def _say_progress(self, line: StageLine) -> None:
         count = f" ({line.count()})" if line.count() else ""
         self._write(f"{line.name}: {line.message}{count}")
 
     def _write(self, said: str) -> None:
+        self._said = self._clock()
         self._stream.write(text.printable(said) + "\n")
         self._stream.flush()
 

@@ -204,8 +204,9 @@ def _verdict_gate(draft: _Draft, inputs: Inputs) -> Outlook | None:
     """None = there is evidence for exactly what was asked, and it passed."""
     receipt = draft.verdict
     assert receipt is not None  # noqa: S101 - every wanted stage has its receipt here, and Validate is always wanted
+    spec = draft.observed.spec
     asked = evidence.Asked(
-        draft.digests[StageName.VALIDATE], inputs, dict(draft.outputs), draft.observed.spec.equivalence
+        draft.digests[StageName.VALIDATE], inputs, dict(draft.outputs), spec.equivalence, spec.validation
     )
     wrong = evidence.objection(receipt, asked)
     if wrong is not None or receipt.summary is None:

@@ -104,7 +104,9 @@ def _run_spec(spec: ModelMigrationSpec) -> dict[str, object]:
 
 
 def _assess(spec: ModelMigrationSpec, inputs: Inputs) -> dict[str, object]:
-    return {"source": inputs.source, "spec": _source(spec), "worker": inputs.converter}
+    # Findings about versions depend on where the source answers.
+    answers = {"environment": spec.source.to_dict().get("environment"), "recorded": inputs.capture is not None}
+    return {"source": inputs.source, "spec": _source(spec), "worker": inputs.converter, "answers": answers}
 
 
 def _capture(spec: ModelMigrationSpec, inputs: Inputs) -> dict[str, object]:

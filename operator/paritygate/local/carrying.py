@@ -30,6 +30,7 @@ from paritygate.local.inputs import Places
 from paritygate.local.processes import Process, death_of
 from paritygate.local.serving import CandidateServer
 from paritygate.local.workdir import WorkFolder
+from paritygate.storage.store import disk_full_explained
 
 _FAILED: Final = 3
 Tell = Callable[[str, int, int], None]
@@ -81,15 +82,16 @@ class Attempt:
 
 def carry_out(attempt: Attempt) -> Path:
     """The complete artefact folder, in the attempt's scratch folder. StageError or Cancelled: there is none."""
-    shutil.rmtree(attempt.scratch, ignore_errors=True)
-    attempt.scratch.mkdir(parents=True)
-    attempt.log.unlink(missing_ok=True)
-    return {
-        StageName.ASSESS: _assess,
-        StageName.CAPTURE: _capture,
-        StageName.CONVERT: _convert,
-        StageName.VALIDATE: _validate,
-    }[attempt.action.stage](attempt)
+    with disk_full_explained(attempt.scratch):
+        shutil.rmtree(attempt.scratch, ignore_errors=True)
+        attempt.scratch.mkdir(parents=True)
+        attempt.log.unlink(missing_ok=True)
+        return {
+            StageName.ASSESS: _assess,
+            StageName.CAPTURE: _capture,
+            StageName.CONVERT: _convert,
+            StageName.VALIDATE: _validate,
+        }[attempt.action.stage](attempt)
 
 
 def _assess(attempt: Attempt) -> Path:
@@ -101,6 +103,7 @@ def _capture(attempt: Attempt) -> Path:
     places, spec = attempt.places, attempt.migration.spec
     if places.capture is not None:
         return Path(shutil.copytree(places.capture, attempt.scratch / "out"))
+    assert places.inputs.source is not None  # noqa: S101 - only a model whose answers were recorded may be away
     attempt.tell("reading the dataset", 0, 0)
     rows = attempt.scratch / "rows"
     _run(attempt, [*attempt.commands.worker, "dataset", "--uri", str(places.dataset)], rows)
@@ -108,7 +111,7 @@ def _capture(attempt: Attempt) -> Path:
     request = CaptureRequest(
         format=spec.source.format,
         model=str(places.source),
-        source_digest=places.inputs.source or "",
+        source_digest=places.inputs.source,
         rows=str(rows / "rows.npz"),
         dataset_digest=places.inputs.dataset,
         label=dataset.label,
@@ -176,9 +179,15 @@ def _validate(attempt: Attempt) -> Path:
             runtime_digest=attempt.places.inputs.runtime,
             reproduce=f"paritygate validate {attempt.migration.metadata.name}",
         )
-        return _work(attempt, "validate", request, beside=server)
+        verdict = _work(attempt, "validate", request, beside=server)
     finally:
         server.process.kill()
+    for stage in (StageName.CAPTURE, StageName.CONVERT):
+        # What was judged must be what the digests say, or the verdict speaks of other bytes than those that will serve.
+        if attempt.work.store.get(inputs[stage]) is None:
+            lost = attempt.work.store.path(inputs[stage])
+            raise InfrastructureError("ArtefactLost", f"{lost} changed while it was judged; run again")
+    return verdict
 
 
 def _work(attempt: Attempt, command: str, request: Model, beside: CandidateServer | None = None) -> Path:

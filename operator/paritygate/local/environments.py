@@ -23,11 +23,17 @@ from paritygate.storage.store import disk_full_explained, write_whole
 _FIELD: Final = "spec.source.environment.virtualenv"
 _COMPLETE: Final = ".complete"
 _NO_INTERPRETER: Final = re.compile(
-    r"No interpreter found|No .*Python .* found|could not find.*interpreter", re.IGNORECASE
+    r"No interpreter found|No .*Python .* found|could not find.*interpreter|Failed to inspect Python interpreter",
+    re.IGNORECASE,
 )
 _UNREACHABLE: Final = re.compile(
-    r"error sending request|failed to (connect|fetch)|dns error|timed out|connection (refused|reset)", re.IGNORECASE
+    r"error sending request|failed to (connect|fetch)|dns error|timed out|connection (refused|reset)"
+    r"|could not resolve host",
+    re.IGNORECASE,
 )
+_ADDRESS: Final = re.compile(r"[a-z+]+://[^\s`'\"<>()]+")
+_LINES: Final = 12
+"""Of what uv says; a failed build brings the whole traceback of its build script."""
 _DISK_FULL: Final = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
 
 
@@ -108,23 +114,38 @@ class Environments:
         process = Process([*self._uv, *arguments], log, extra={"NO_COLOR": "1"})
         try:
             if process.wait(cancelled) != 0:
-                raise _failure(step, log.read_text(encoding="utf-8", errors="replace").strip(), asked, python)
+                raise _failure(step, _said(log, asked), asked, python)
         finally:
             log.unlink(missing_ok=True)
+
+
+def _said(log: Path, asked: VirtualEnvironment) -> str:
+    """What uv says, in a few lines, without addresses of indexes: they may hold passwords."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if len(lines) > _LINES:
+        lines = [*lines[: _LINES // 2], "  …", *lines[-_LINES // 2 :]]
+    stated = "\n".join(asked.requirements)
+    return _ADDRESS.sub(lambda match: match[0] if match[0] in stated else "(address)", "\n".join(lines))
 
 
 def _failure(step: str, said: str, asked: VirtualEnvironment, python: str) -> StageError:
     listed = ", ".join(repr(requirement) for requirement in asked.requirements)
     if _DISK_FULL.search(said):
-        return InfrastructureError("DiskFull", f"the environment does not fit on the disk; free space: {said}")
+        return InfrastructureError(
+            "DiskFull", f"{_FIELD}: the environment does not fit on the disk; free space. uv says: {said}"
+        )
     if _NO_INTERPRETER.search(said):
         return ConfigurationError(
             "PythonNotFound",
             f"{_FIELD}.python: there is no Python {python} on this machine; install it, e.g. with "
-            f"`uv python install {python}`, or state a version that is here: {said}",
+            f"`uv python install {python}`, or state a version that is here. uv says: {said}",
         )
     if _UNREACHABLE.search(said):
-        return InfrastructureError("RegistryUnreachable", f"the package registry does not answer: {said}")
+        return InfrastructureError(
+            "RegistryUnreachable",
+            f"{_FIELD}.requirements [{listed}]: the package registry does not answer; check the network, and the index "
+            f"that uv is configured with. uv says: {said}",
+        )
     if step == "compile":
         return ConfigurationError(
             "EnvironmentUnsolvable",

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import distributions
 from pathlib import Path
 
 from paritygate.api.artifacts import CaptureManifest
 from paritygate.api.digests import digest_of
-from paritygate.api.spec import ModelMigrationSpec
+from paritygate.api.spec import BroughtCandidate, Dataset, ModelMigrationSpec, RecordedCapture, Source
 from paritygate.core.observed import Inputs
 from paritygate.errors import ConfigurationError
+from paritygate.installation import converter_digest, source_digest
 from paritygate.local.environments import Environments, Lock
 from paritygate.local.processes import stage_environment
 from paritygate.storage.digests import digest_of_path
@@ -28,7 +27,7 @@ class Places:
 
     inputs: Inputs
     source: Path | None
-    dataset: Path | None
+    dataset: Path
     capture: Path | None
     candidate: Path | None
     lock: Lock | None
@@ -43,18 +42,12 @@ def resolve_inputs(
     A model whose answers were recorded elsewhere, with a candidate brought, need not be here.
     """
     source, capture, candidate = spec.source, spec.source.capture, spec.target.candidate
-    source_path, source_digest = _found(
-        source.uri, source.digest, base, "spec.source", absent=bool(capture and candidate)
-    )
-    dataset = spec.validation.dataset
-    dataset_path, dataset_digest = _found(dataset.uri, dataset.digest, base, "spec.validation.dataset")
-    capture_path = capture_digest = candidate_path = candidate_digest = None
-    if capture is not None:
-        capture_path, capture_digest = _found(capture.uri, capture.digest, base, "spec.source.capture")
-    if candidate is not None:
-        candidate_path, candidate_digest = _found(candidate.uri, candidate.digest, base, "spec.target.candidate")
-    if capture_path is not None:
-        _check_capture(capture_path, source_digest, dataset_digest or "")
+    model = _source(spec, base)
+    dataset = _found(spec.validation.dataset, base, "spec.validation.dataset")
+    recorded = _found(capture, base, "spec.source.capture") if capture else None
+    brought = _found(candidate, base, "spec.target.candidate") if candidate else None
+    if recorded is not None:
+        _check_capture(recorded.path, model, dataset)
     if source.environment and source.environment.image:
         raise ConfigurationError(
             "ImageNeedsCluster",
@@ -63,23 +56,23 @@ def resolve_inputs(
         )
     asked = source.environment and source.environment.virtualenv
     lock = environments.solve(asked, cancelled) if asked and capture is None else None
-    own = own_environment()
     inputs = Inputs(
-        source=source_digest,
-        dataset=dataset_digest or "",
-        environment=lock.digest if lock else own,
-        converter=own,
+        source=model.digest if model else None,
+        dataset=dataset.digest,
+        environment=lock.digest if lock else source_digest(source.format),
+        converter=converter_digest(source.format),
         runtime=runtime_digest(server),
-        capture=capture_digest,
-        candidate=candidate_digest,
+        capture=recorded.digest if recorded else None,
+        candidate=brought.digest if brought else None,
     )
-    return Places(inputs, source_path, dataset_path, capture_path, candidate_path, lock)
-
-
-def own_environment() -> str:
-    """Digest of the Python that runs us and of all that is installed beside us."""
-    found = {(one.metadata["Name"] or "").lower(): one.version for one in distributions()}
-    return digest_of({"python": sys.version, "packages": found})
+    return Places(
+        inputs,
+        source=model.path if model else None,
+        dataset=dataset.path,
+        capture=recorded.path if recorded else None,
+        candidate=brought.path if brought else None,
+        lock=lock,
+    )
 
 
 def runtime_digest(server: Sequence[str]) -> str:
@@ -100,30 +93,46 @@ def runtime_digest(server: Sequence[str]) -> str:
     )
 
 
-def _found(
-    uri: str, stated: str | None, base: Path, field: str, *, absent: bool = False
-) -> tuple[Path, str] | tuple[None, None]:
-    """Path and digest of one input. `absent`: it need not be here, and is (None, None) then."""
-    path = resolve(uri, base, f"{field}.uri")
-    if absent and not path.exists():
-        return None, None
-    return path, _checked(path, stated, field)
+@dataclass(frozen=True)
+class _Found:
+    """An input that is here."""
+
+    path: Path
+    digest: str
 
 
-def _checked(path: Path, stated: str | None, field: str) -> str:
+def _source(spec: ModelMigrationSpec, base: Path) -> _Found | None:
+    """The model; None = it is not here, and need not be: its answers were recorded, and a candidate is brought."""
+    source = spec.source
+    path = resolve(source.uri, base, "spec.source.uri")
+    if path.exists() or source.capture is None:
+        return _found(source, base, "spec.source")
+    if spec.target.candidate is None:
+        raise ConfigurationError(
+            "NotFound",
+            f"spec.source.uri: {path}: there is no such file or folder. Its answers were recorded elsewhere, but "
+            "converting needs the model itself: bring it, or bring what was converted from it as spec.target.candidate",
+        )
+    return None
+
+
+def _found(stated: Source | Dataset | RecordedCapture | BroughtCandidate, base: Path, field: str) -> _Found:
+    """Path and digest of one input. ConfigurationError: it is missing, or differs from the digest that is stated."""
+    path = resolve(stated.uri, base, f"{field}.uri")
     try:
-        found = digest_of_path(path)
+        digest = digest_of_path(path)
     except ConfigurationError as error:
-        raise type(error)(error.reason, f"{field}.uri: {error.message}") from error
-    if stated is not None and stated != found:
+        raise ConfigurationError(error.reason, f"{field}.uri: {error.message}") from error
+    if stated.digest is not None and stated.digest != digest:
         raise ConfigurationError(
             "DigestMismatch",
-            f"{field}.digest is {stated}, but {path} has {found}; bring the file that was meant, or correct the digest",
+            f"{field}.digest is {stated.digest}, but {path} has {digest}; bring the file that was meant, or correct "
+            "the digest",
         )
-    return found
+    return _Found(path, digest)
 
 
-def _check_capture(folder: Path, source: str | None, dataset: str) -> None:
+def _check_capture(folder: Path, model: _Found | None, dataset: _Found) -> None:
     """ConfigurationError (CaptureUnreadable, CaptureMismatch): answers of another model, or to another dataset."""
     try:
         manifest = CaptureManifest.model_validate_json((folder / "capture.json").read_bytes())
@@ -133,13 +142,20 @@ def _check_capture(folder: Path, source: str | None, dataset: str) -> None:
             f"spec.source.capture.uri: {folder} holds no readable capture.json ({error}); record it with "
             "`paritygate capture MANIFEST --out FOLDER`",
         ) from error
-    for what, field, found, wanted in (
-        ("model", "source", manifest.source, source or manifest.source),
+    missing = [name for name in ("inputs.npz", "reference.npz") if not (folder / name).is_file()]
+    if missing:
+        raise ConfigurationError(
+            "CaptureUnreadable",
+            f"spec.source.capture.uri: {folder} lacks {' and '.join(missing)}; bring the whole folder that "
+            "`paritygate capture MANIFEST --out FOLDER` wrote",
+        )
+    for what, field, recorded, here in (
+        ("model", "source", manifest.source, model),
         ("dataset", "validation.dataset", manifest.dataset, dataset),
     ):
-        if found != wanted:
+        if here is not None and here.digest != recorded:
             raise ConfigurationError(
                 "CaptureMismatch",
-                f"spec.source.capture.uri: {folder} was recorded on a {what} with digest {found}, and spec.{field}.uri "
-                f"has {wanted}; record it anew, or name that {what}",
+                f"spec.source.capture.uri: {folder} was recorded on a {what} with digest {recorded}, and "
+                f"spec.{field}.uri, {here.path}, has {here.digest}; record it anew, or name that {what}",
             )

@@ -30,8 +30,8 @@ class Cancelled(Exception):
 def stage_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Our environment variables, without those that would change what a stage imports or in which order it hashes."""
     kept = {name: value for name, value in os.environ.items() if name not in _REMOVED}
-    # The folder of a source is imported from; written byte code would change its digest.
-    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", **extra}
+    # Byte code is written, and read by the next stage, except beside models: where their code is imported.
+    return {**kept, "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", **extra}
 
 
 class Process:

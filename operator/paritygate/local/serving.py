@@ -18,6 +18,8 @@ READY_SECONDS: Final = 600.0
 """How long a server may take until it is ready; large models are read and warmed up in that time."""
 _POLL_SECONDS: Final = 0.03
 _MODEL_AT_FAULT: Final = 3
+_FINAL: Final = frozenset({"GoldenRowsWrong"})
+"""Reasons of not being ready, as the server states them, that no patience changes."""
 
 
 class CandidateServer:
@@ -84,9 +86,9 @@ def _ask(url: str) -> tuple[bool, str, bool]:
     except urllib.error.HTTPError as error:
         body = error.read().decode("utf-8", "replace")
         try:
-            said = str(json.loads(body).get("error", body))
-        except (ValueError, AttributeError):
-            said = body
-        return False, said, "golden" in said
+            told = dict(json.loads(body))
+        except (ValueError, TypeError):
+            return False, body, False
+        return False, str(told.get("error", body)), told.get("reason") in _FINAL
     except OSError as error:
         return False, str(error), False

@@ -3,6 +3,7 @@
 WORKDIR/
 ├── artifacts/, receipts/       shared by all migrations: paritygate.storage.store
 ├── environments/               shared: paritygate.local.environments
+├── .lock                       held together by all runs at work; alone to sweep
 └── NAME/
     ├── report.json, report.html, candidate/, plan.json     results
     ├── logs/                   of every stage's newest attempts
@@ -17,19 +18,31 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
+from paritygate import clock
+from paritygate.api.artifacts import StageName
 from paritygate.errors import UsageError
-from paritygate.storage.store import Store, disk_full_explained, write_whole
+from paritygate.storage.store import Store, discard_abandoned, disk_full_explained, write_whole
 
 RESULTS = ("report.json", "report.html")
+_SHARED: Final = ("artifacts", "receipts", "environments")
+_KEPT: Final = timedelta(days=1)
+"""How long results stay that no last run refers to: who goes back to an earlier manifest soon finds them again."""
 
 
 class WorkFolder:
     """The folder of one migration, and what it shares with others."""
 
     def __init__(self, root: Path, name: str) -> None:
+        """UsageError: the migration is called like a folder that all migrations share."""
+        if name in _SHARED:
+            raise UsageError(
+                f"metadata.name {name!r} is what ParityGate calls a folder of its own in --workdir; choose another"
+            )
         self.root = root.absolute()
         self.store = Store(self.root)
         self.environments = self.root / "environments"
@@ -54,11 +67,31 @@ class WorkFolder:
             stream.truncate(0)
             stream.write(str(os.getpid()))
             stream.flush()
-            self._clear_scratch()
-            try:
-                yield
-            finally:
+            with (self.root / ".lock").open("a") as shared:
+                fcntl.flock(shared, fcntl.LOCK_SH)
                 self._clear_scratch()
+                try:
+                    yield
+                finally:
+                    self._clear_scratch()
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Removes what no migration's last run refers to and is a day old, unless another run is at work."""
+        with (self.root / ".lock").open("a") as shared:
+            try:
+                fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return  # it sweeps when it ends
+            kept = set()
+            for record in self.root.glob("*/plan.json"):
+                try:
+                    stages = json.loads(record.read_bytes())["stages"]
+                    kept |= {(StageName(stage["name"]), str(stage["digest"])) for stage in stages}
+                except (OSError, ValueError, KeyError, TypeError):
+                    return  # what it refers to cannot be told
+            with suppress(OSError):  # what cannot be removed now is tried again by the next run
+                self.store.sweep(kept, clock.now() - _KEPT)
 
     def publish(self, verdict: Path | None, candidate: Path | None) -> None:
         """Puts results where people look for them; what is None is taken away, as it belongs to another run."""
@@ -90,6 +123,8 @@ class WorkFolder:
 
     def _clear_scratch(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
+        discard_abandoned(self.results)
+        self.store.discard_abandoned()
         with disk_full_explained(self.scratch):
             self.scratch.mkdir(parents=True, exist_ok=True)
             self.logs.mkdir(exist_ok=True)

@@ -58,6 +58,7 @@ def _view(report: ParityReport) -> dict[str, Any]:
         "rows_needed": words.rows_needed(report),
         "checks": [_check_view(check, is_open=check.name == failing) for check in report.checks],
         "worst": worst,
+        "with_margin": any(line["row"].margin is not None for line in worst),
         "findings": sorted(report.findings, key=lambda finding: words.SEVERITIES[finding.severity]),
         "environments": _environment_rows(report.source_environment, report.candidate_environment),
         "digests": [

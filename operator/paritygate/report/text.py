@@ -5,12 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from paritygate.api.report import Check, ParityReport, Verdict
+from paritygate.api.report import Check, ParityReport, Severity, Verdict
 from paritygate.report import numbers, words
 
 WIDTH = 80
 _NARROWEST = 48
 _MOST_NOT_JUDGED = 3
+_LONGEST_ROW = 160
 
 
 def render(
@@ -29,7 +30,7 @@ def render(
     )
     width = max(width, _NARROWEST)
     blocks = [printable(head), paragraph(report.sentence, width=width)]
-    blocks.append(_checks(report.checks) if report.checks else "  No check was carried out.")
+    blocks.append(_checks(report, width) if report.checks else "  No check was carried out.")
     if report.verdict is not Verdict.PASSED:
         blocks.append(_trouble(report, width))
     blocks.append(_scope(report, width))
@@ -85,16 +86,19 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _checks(checks: tuple[Check, ...]) -> str:
-    return table(
-        ("check", "result", "measured", "limit", "rows"), [_check_row(c) for c in checks], frozenset({2, 3, 4})
-    )
+def _checks(report: ParityReport, width: int) -> str:
+    rows = [_check_row(c) for c in report.checks]
+    listed = table(("check", "result", "measured", "limit", "rows"), rows, frozenset({2, 3, 4}))
+    if all(check.blocking for check in report.checks):
+        return listed
+    said = f"(reported) does not decide: equivalence {report.equivalence}, {words.EQUIVALENCES[report.equivalence]}"
+    return f"{listed}\n\n{paragraph(said, width=width)}"
 
 
 def _check_row(check: Check) -> tuple[str, str, str, str, str]:
     measurement = words.decisive(check)
     mark = words.mark_of_check(check)
-    suffix = "" if check.blocking or mark is words.REPORTED else " (reported)"
+    suffix = "" if check.blocking or mark in {words.REPORTED, words.NOT_JUDGED} else " (reported)"
     result = f"{mark.symbol} {mark.word}{suffix}"
     if measurement is None:
         return check.name, result, numbers.DASH, numbers.DASH, "0"
@@ -112,13 +116,33 @@ def _trouble(report: ParityReport, width: int) -> str:
     if report.diagnosis:
         entries.append(("Check", words.CHECKS[report.diagnosis.check].title))
         entries.append(("Where", report.diagnosis.where))
+        worst = _worst_row(report) if report.verdict is Verdict.FAILED else None
+        entries += [("Worst", worst)] if worst else []
         if report.diagnosis.first_divergence:
             entries.append(("Differs first at", report.diagnosis.first_divergence))
         if report.diagnosis.gap:
             entries.append(("Kind of gap", ": ".join(words.GAPS[report.diagnosis.gap])))
+    entries += [
+        (finding.rule, f"{finding.message}. {finding.why}")
+        for finding in report.findings
+        if finding.severity is not Severity.INFO
+    ]
     entries += [("Missing", _missing_line(report))] if report.verdict is Verdict.INCONCLUSIVE else []
     again = f"  See it again\n      {printable(report.diagnosis.reproduce)}" if report.diagnosis else ""
     return "\n\n".join(part for part in (labelled(entries, width=width), again) if part)
+
+
+def _worst_row(report: ParityReport) -> str | None:
+    """The worst row of the failing check with both answers; None = it has none to show."""
+    failing = report.diagnosis.check if report.diagnosis else None
+    measurements = [m for c in report.checks if c.name == failing for m in words.by_weight(c.measurements) if m.worst]
+    if not measurements:
+        return None
+    row = measurements[0].worst[0]
+    reference, candidate = numbers.answers(row.reference, row.candidate)
+    where = f"probe {row.probe}" if row.probe else f"row {row.row:,}"
+    parts = [textwrap.shorten(part, _LONGEST_ROW, placeholder=" …") for part in (reference, candidate)]
+    return f"{where}: the source answers {parts[0]}, the candidate {parts[1]}"
 
 
 def _missing_line(report: ParityReport) -> str:

@@ -82,6 +82,7 @@ class Mark(NamedTuple):
 
 
 REPORTED: Final = Mark("·", "Reported")
+NOT_JUDGED: Final = Mark("–", "Not judged")
 
 SEVERITIES: Final = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
@@ -133,7 +134,9 @@ def mark_of_measurement(measurement: Measurement) -> Mark:
 
 
 def mark_of_check(check: Check) -> Mark:
-    """The result of a check; one that passed without any limit is only reported."""
+    """The result of a check; one that passed without any limit is only reported, one that had nothing to do neither."""
+    if not check.blocking and not check.measurements:
+        return NOT_JUDGED
     limitless = bool(check.measurements) and all(m.limit is None for m in check.measurements)
     return REPORTED if check.result is Verdict.PASSED and limitless else Mark(SYMBOLS[check.result], check.result)
 

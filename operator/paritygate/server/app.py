@@ -58,6 +58,7 @@ class App:
     Attributes:
         model: What may be answered with; None until it is loaded, warm and has answered its golden rows.
         obstacle: Why it is not ready, for people.
+        reason: The same in one word, for programs: Loading, or GoldenRowsWrong, after which it never becomes ready.
         draining: Whether the server is about to stop: not ready, but answering.
     """
 
@@ -65,6 +66,7 @@ class App:
         self.name = name
         self.model: Model | None = None
         self.obstacle = "the model is being loaded"
+        self.reason = "Loading"
         self.draining = False
         self._identity = identity
         self._limits = limits
@@ -73,6 +75,10 @@ class App:
         self._capacity = workers + limits.queue
         base = f"/v2/models/{quote(name, safe='')}"
         self._infer_paths = {f"{base}/infer".encode(), f"{base}/versions/{VERSION}/infer".encode()}
+
+    def refuse(self, problem: str) -> None:
+        """Stays unready for good: the golden rows were not answered as they were when the candidate was judged."""
+        self.obstacle, self.reason = problem, "GoldenRowsWrong"
 
     def serve(self, model: Model) -> None:
         """Lets `model` answer from now on."""
@@ -151,9 +157,11 @@ class App:
 
     def _ready(self, content: dict[str, object]) -> _Response:
         if self.draining:
-            return _failure(HTTPStatus.SERVICE_UNAVAILABLE, "the server is stopping", {**content, "ready": False})
+            stopping = {**content, "ready": False, "reason": "Draining"}
+            return _failure(HTTPStatus.SERVICE_UNAVAILABLE, "the server is stopping", stopping)
         if self.model is None:
-            return _failure(HTTPStatus.SERVICE_UNAVAILABLE, self.obstacle, {**content, "ready": False})
+            waiting = {**content, "ready": False, "reason": self.reason}
+            return _failure(HTTPStatus.SERVICE_UNAVAILABLE, self.obstacle, waiting)
         return _success({**content, "ready": True})
 
     def _loaded(self) -> Model:

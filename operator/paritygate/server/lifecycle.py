@@ -130,7 +130,7 @@ class Service(uvicorn.Server):
                 "ready", extra={"model": model.name, "revision": model.revision, "golden": self._golden is not None}
             )
         else:
-            self.app.obstacle = problem
+            self.app.refuse(problem)
             _LOG.error(problem, extra={"model": model.name, "revision": model.revision})
 
     def _fail(self, message: str, exit_status: int) -> None:

@@ -66,6 +66,7 @@ class Model:
         self.inputs: Mapping[str, Tensor] = {tensor.name: tensor for tensor in inputs}
         self.outputs: Mapping[str, Tensor] = {tensor.name: tensor for tensor in outputs}
         self.guards = Guards(file.manifest.guards if file.manifest else (), self.inputs)
+        self._batch = _batch((*inputs, *outputs))
         self._has_bf16 = any(tensor.datatype == Datatype.BF16 for tensor in (*inputs, *outputs))
 
     def metadata(self) -> dict[str, object]:
@@ -85,6 +86,10 @@ class Model:
             RequestError: 400 where onnxruntime finds an argument invalid, such as an index out of bounds, which no
                 signature can say; 500 where it fails otherwise.
         """
+        if self._batch and not any(len(array) for array in feeds.values()):
+            # onnxruntime ends the process where a recurrent network gets no rows: one is asked and dropped.
+            one = {name: _row_of(array, self.guards.example(name) or "") for name, array in feeds.items()}
+            return [answer[:0] for answer in self.run(one, outputs)]
         try:
             if self._has_bf16:
                 return self._run_bf16(feeds, outputs)
@@ -198,6 +203,17 @@ def _stated(stated: Sequence[TensorSignature], graph: Sequence[Tensor], kind: st
                 f"graph has {own.datatype} {list(own.shape or ())}; convert the model again"
             )
     return tensors
+
+
+def _batch(tensors: Sequence[Tensor]) -> bool:
+    """Whether all tensors begin with the same dimension of any size: the batch."""
+    symbols = {tensor.symbols[0] if tensor.symbols else None for tensor in tensors}
+    return len(symbols) == 1 and None not in symbols
+
+
+def _row_of(empty: Array, text: str) -> Array:
+    """One row of zeros, or of `text`, of the shape of the rows that a batch without rows would have."""
+    return np.full((1, *empty.shape[1:]), text if empty.dtype == object else 0, dtype=empty.dtype)
 
 
 def _bits(value: Any) -> Array:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -21,6 +23,12 @@ from paritygate.api.artifacts import Receipt, StageName
 from paritygate.api.digests import canonical_json
 from paritygate.errors import InfrastructureError
 from paritygate.storage.digests import digest_of_path
+
+_SWEPT: Final = ".swept"
+
+
+_ASIDE: Final = ".part-"
+"""Between the name of a file that is being written and the number of the process that writes it."""
 
 
 class Store:
@@ -70,6 +78,30 @@ class Store:
             return None
         return receipt if self.get(receipt.output) is not None else None
 
+    def sweep(self, kept: Collection[tuple[StageName, str]], before: datetime) -> None:
+        """Removes receipts last written before a moment and not of a `kept` stage and digest, and artefacts of none.
+
+        Nobody else may be at work in the store.
+        """
+        wanted = {self._receipt(stage, digest) for stage, digest in kept}
+        named = set()
+        for path in (self.root / "receipts").glob("*"):
+            if path in wanted or not _is_older(path, before):
+                with suppress(OSError, ValidationError):
+                    named.add(self._artifact(Receipt.model_validate_json(path.read_bytes()).output))
+            else:
+                path.unlink()
+        for path in (self.root / "artifacts").glob("*"):
+            if path not in named and _is_older(path, before):
+                # Renamed first: a sweep that is interrupted leaves no half of an artefact under its digest.
+                aside = path.with_name(f"{path.name.removesuffix(_SWEPT)}{_SWEPT}")
+                path.rename(aside)
+                shutil.rmtree(aside)
+
+    def discard_abandoned(self) -> None:
+        """Removes receipts that processes which were killed had begun to write."""
+        discard_abandoned(self.root / "receipts")
+
     def _artifact(self, digest: str) -> Path:
         return self.root / "artifacts" / digest.removeprefix("sha256:")
 
@@ -77,9 +109,13 @@ class Store:
         return self.root / "receipts" / f"{stage.value}-{digest.removeprefix('sha256:')}.json"
 
 
+def _is_older(path: Path, moment: datetime) -> bool:
+    return datetime.fromtimestamp(path.stat().st_mtime, moment.tzinfo) < moment
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file aside, synchronises and renames it. InfrastructureError: DiskFull."""
-    aside = path.with_name(f"{path.name}.part-{os.getpid()}")
+    aside = path.with_name(f"{path.name}{_ASIDE}{os.getpid()}")
     with disk_full_explained(path, len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -90,21 +126,39 @@ def write_whole(path: Path, content: bytes) -> None:
             aside.unlink(missing_ok=True)
 
 
+def discard_abandoned(folder: Path) -> None:
+    """Removes files that `write_whole` had begun in processes that are gone."""
+    for aside in folder.glob(f"*{_ASIDE}*"):
+        number = aside.name.rpartition("-")[2]
+        if number.isdigit() and not _is_running(int(number)):
+            aside.unlink(missing_ok=True)
+
+
 @contextmanager
 def disk_full_explained(path: Path, size: int | None = None) -> Iterator[None]:
-    """Turns a full disk, or an exhausted quota, into an InfrastructureError (DiskFull) that says how much is free."""
+    """Turns a full disk, quota or file size into an InfrastructureError (DiskFull) that says how much is free."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         there = next(parent for parent in path.absolute().parents if parent.exists())
         needed = "" if size is None else f", and {size:,} bytes are to be written"
         raise InfrastructureError(
             "DiskFull",
-            f"{path}: no space is left ({shutil.disk_usage(there).free:,} bytes are free{needed}); "
+            f"{path}: {os.strerror(error.errno)} ({shutil.disk_usage(there).free:,} bytes are free{needed}); "
             "free space or choose another --workdir",
         ) from error
+
+
+def _is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def _synchronise(path: Path) -> None:

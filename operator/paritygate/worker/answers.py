@@ -22,6 +22,8 @@ Array = npt.NDArray[Any]
 BATCH_SIZES: Final = (1, 2, 3, 7)
 _PART: Final = 14
 """Rows that are asked again at other batch sizes: two batches of the largest."""
+LARGE_BYTES: Final = 64 << 20
+"""Size of a candidate from which on few rows are asked beside the dataset, since each may take long."""
 _MOST_ROWS: Final = 8192
 _REQUEST_BYTES: Final = 8 << 20
 _SEARCHES: Final = 64
@@ -58,7 +60,7 @@ def ask_all(client: InferenceClient, signature: Signature, inputs: Mapping[str, 
     for chosen in _batches(inputs, rows):
         _ask(asking, chosen)
         done += len(chosen)
-        progress("Asking the candidate", done, rows)
+        progress("asking the candidate", done, rows)
     answered = np.ones(rows, dtype=bool)
     for refused in asking.refused:
         answered[refused] = False
@@ -66,12 +68,13 @@ def ask_all(client: InferenceClient, signature: Signature, inputs: Mapping[str, 
 
 
 def ask_in_batches(
-    client: InferenceClient, signature: Signature, inputs: Mapping[str, Any], rows: int
+    client: InferenceClient, signature: Signature, inputs: Mapping[str, Any], rows: int, *, large: bool = False
 ) -> tuple[BatchAnswers, ...]:
-    """The fixed part of the rows at batch sizes 1, 2, 3, 7 and all at once."""
-    part = fixed_part(inputs, rows)
+    """The fixed part of the rows at batch sizes 1, 2, 3, 7 and all at once; of a large candidate one batch of each."""
+    whole = fixed_part(inputs, rows)
     found = []
-    for size in (*(size for size in BATCH_SIZES if size < len(part)), len(part)):
+    for size in (*(size for size in BATCH_SIZES if size < len(whole)), len(whole)):
+        part = whole[:size] if large else whole
         pieces = []
         refused = None
         for start in range(0, len(part), max(size, 1)):
@@ -103,7 +106,7 @@ def ask_probes(
             found.append(ProbeAnswer(client.infer(feeds, signature.inputs)))
         except RequestRefused as error:
             found.append(ProbeAnswer({}, error.message))
-        progress("Probing the candidate", row + 1, len(probes))
+        progress("probing the candidate", row + 1, len(probes))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from paritygate.agent import exchange
-from paritygate.api.artifacts import CandidateManifest, CaptureManifest, ConvertRequest, InputGuard
+from paritygate.api.artifacts import CandidateManifest, CandidateStep, CaptureManifest, ConvertRequest, InputGuard
 from paritygate.api.report import Finding
 from paritygate.api.spec import Datatype
 from paritygate.errors import ConfigurationError
@@ -38,12 +38,12 @@ def run(request_file: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     destination = out / MODEL_FILE
     if request.target.candidate is not None:
-        progress("Copying the brought candidate")
+        progress("copying the brought candidate")
         converted = _brought(request, destination)
     else:
-        progress(f"Converting with {request.source.format}")
+        progress("converting")
         converted = _convert(request, capture, destination)
-    progress("Finishing the candidate")
+    progress("finishing the candidate")
     brought = request.target.candidate is not None
     finished = finish(destination, capture.signature, brought=brought)
     added = [findings.candidate_adapted(finished.adaptations)] if brought and finished.adaptations else []
@@ -52,7 +52,13 @@ def run(request_file: Path, out: Path) -> None:
         out / "candidate.json",
         _manifest(
             request, capture, finished, _guards(request, capture, converted), [*converted.findings, *added]
-        ).model_copy(update={"size": _size(out), "converter": dict(converted.converter)}),
+        ).model_copy(
+            update={
+                "size": _size(out),
+                "converter": dict(converted.converter),
+                "steps": candidate_steps(converted.steps, finished.renamed),
+            }
+        ),
     )
 
 
@@ -65,6 +71,14 @@ def read_capture(folder: Path) -> CaptureManifest:
         raise ConfigurationError(
             "CaptureUnreadable", f"{head} is missing or no capture ({error}); record it with `paritygate capture`"
         ) from error
+
+
+def candidate_steps(steps: Mapping[str, tuple[str, ...]], renamed: Mapping[str, str]) -> tuple[CandidateStep, ...]:
+    """Where the source's steps are found in the finished graph."""
+    return tuple(
+        CandidateStep(name=name, tensors=tuple(renamed.get(tensor, tensor) for tensor in tensors))
+        for name, tensors in steps.items()
+    )
 
 
 def sample_of(table: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:

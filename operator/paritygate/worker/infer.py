@@ -23,10 +23,11 @@ from paritygate.api.spec import (
     Validation,
     VirtualEnvironment,
 )
+from paritygate.errors import ConfigurationError
 from paritygate.worker import datasets
 from paritygate.worker.stage import read_request, write_json
 from paritygate.worker.suggestion.columns import Table, is_imbalanced, label_of, slices_of, task_of
-from paritygate.worker.suggestion.model import Model, model_at
+from paritygate.worker.suggestion.model import Model, model_at, with_names_of
 
 _Say = Callable[[str, object, str], None]
 _SHOWN: Final = 6
@@ -40,8 +41,12 @@ def run(request_file: Path, out: Path) -> None:
     """Writes `inference.json`. ConfigurationError: the files do not tell enough, and what to state."""
     request = read_request(InferRequest, request_file)
     model = model_at(Path(request.model), request.loader)
+    if not Path(request.dataset).exists():
+        raise ConfigurationError(
+            "DatasetUnreadable", f"{request.dataset} does not exist; name the dataset's file or folder"
+        )
     table = datasets.read(Path(request.dataset))
-    write_json(out / "inference.json", infer(request, model, table))
+    write_json(out / "inference.json", infer(request, with_names_of(model, table), table))
 
 
 def infer(request: InferRequest, model: Model, table: Table) -> Inference:

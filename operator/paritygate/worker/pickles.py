@@ -143,6 +143,14 @@ def walk(root: Any) -> Iterator[Any]:
         queue = following
 
 
+def named(value: Any) -> str:
+    """What an object of `Contents` is, for a message: 'a sklearn.svm.SVC', 'a dict'."""
+    kind = (
+        value.path if isinstance(value, Symbol) else "numpy array" if isinstance(value, Array) else type(value).__name__
+    )
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
 def read_pickle(path: Path) -> Contents:
     """The contents of a pickle, joblib (compressed or not) or skops file.
 

@@ -39,6 +39,16 @@ _MAGIC: Final[tuple[tuple[bytes, Looks], ...]] = (
     (b"binf", Looks("an XGBoost binary model of an old version, which must be saved again as .json or .ubj")),
 )
 
+_NAMES: Final = {
+    ".ipynb": Looks("a notebook"),
+    ".py": Looks("a Python script"),
+    ".csv": Looks("a CSV table"),
+    ".jsonl": Looks("a table of JSON lines"),
+    ".yaml": Looks("a YAML document"),
+    ".yml": Looks("a YAML document"),
+}
+"""What is text is told by its name, once its content says nothing."""
+
 
 def sniffed(path: Path) -> Looks | None:
     """What the file looks like; None = it cannot be told, or it is a pickle."""
@@ -50,7 +60,8 @@ def sniffed(path: Path) -> Looks | None:
     by_magic = next((looks for magic, looks in _MAGIC if head.startswith(magic)), None)
     if by_magic is None and zipfile.is_zipfile(path):
         return _archive(path)
-    return by_magic or _by_content(head)
+    by_name = None if head.startswith(b"\x80") else _NAMES.get(path.suffix.lower())
+    return by_magic or _by_content(head) or by_name
 
 
 def _by_content(head: bytes) -> Looks | None:

@@ -10,19 +10,22 @@ from pydantic import ValidationError
 
 from paritygate.agent import exchange
 from paritygate.api.artifacts import Assessment, CandidateManifest, CaptureManifest, ValidateRequest
-from paritygate.api.digests import digest_of
 from paritygate.api.report import Environment, ParityReport, Subject, TensorSignature
-from paritygate.api.spec import Datatype, Equivalence, Validation
+from paritygate.api.spec import Datatype
+from paritygate.core.evidence import policy_digest
 from paritygate.errors import ConfigurationError
-from paritygate.worker.answers import ask_all, ask_in_batches, ask_probes
+from paritygate.worker.answers import LARGE_BYTES, ask_all, ask_in_batches, ask_probes
 from paritygate.worker.convert import read_capture
 from paritygate.worker.golden import write_golden
 from paritygate.worker.inference import InferenceClient
+from paritygate.worker.parity.divergence import Divergence, locate
 from paritygate.worker.parity.evidence import Evidence, Offer, Policy
 from paritygate.worker.parity.report import Circumstances, report_of
 from paritygate.worker.parity.summary import summary_of
 from paritygate.worker.ready import wait_ready
 from paritygate.worker.stage import progress, read_request, write_json
+from paritygate.worker.targets.onnx import MODEL_FILE
+from paritygate.worker.tracing import Graph
 
 REPORT: Final = "report.json"
 SUMMARY: Final = "summary.json"
@@ -44,11 +47,11 @@ def run(request_file: Path, out: Path) -> None:
     capture = read_capture(Path(request.capture))
     manifest = _read_candidate(Path(request.candidate))
     with InferenceClient(request.url, manifest.model_name) as client:
-        progress("Waiting for the candidate")
+        progress("waiting for the candidate")
         client.wait_ready()
         identity = client.server().get("identity", {})
         evidence = gather(request, capture, manifest, client)
-        progress("Judging")
+        progress("judging")
         report = report_of(
             evidence,
             Circumstances(
@@ -58,9 +61,10 @@ def run(request_file: Path, out: Path) -> None:
                 reproduce=request.reproduce,
                 assessment=_read_assessment(Path(request.assessment)),
                 candidate=manifest.name,
+                locate=lambda judged: _locate(request, judged),
             ),
         )
-        progress("Recording golden rows")
+        progress("recording golden rows")
         write_golden(out, evidence, client)
     write_json(out / REPORT, report)
     write_json(out / SUMMARY, summary_of(report, request.stage))
@@ -85,7 +89,7 @@ def gather(
         candidate=answers.table,
         answered=answers.answered,
         refusal=answers.refusal,
-        batches=ask_in_batches(client, capture.signature, inputs, capture.rows),
+        batches=ask_in_batches(client, capture.signature, inputs, capture.rows, large=manifest.size > LARGE_BYTES),
         probes=probes,
         probes_reference=_table(folder / "probes_reference.npz") if capture.probes else {},
         probe_answers=ask_probes(client, capture.signature, capture.probes, probes),
@@ -94,11 +98,11 @@ def gather(
     )
 
 
-def policy_digest(equivalence: Equivalence, validation: Validation) -> str:
-    """Digest of the parts of the spec that judge: not of where the dataset lies, whose digest the subject holds."""
-    stated = validation.to_dict()
-    dataset = {key: value for key, value in validation.dataset.to_dict().items() if key not in ("uri", "digest")}
-    return digest_of({"equivalence": equivalence.value, "validation": {**stated, "dataset": dataset}})
+def _locate(request: ValidateRequest, evidence: Evidence) -> Divergence | None:
+    """The first step that differs."""
+    progress("looking for the first step that differs")
+    steps = _optional_table(Path(request.capture) / "steps.npz")
+    return locate(evidence, steps, Graph(Path(request.candidate) / MODEL_FILE))
 
 
 def environment_of(identity: dict[str, Any]) -> Environment:

@@ -177,3 +177,27 @@ def test_pickle_of_another_framework_is_refused(tmp_path):
     joblib.dump([1], tmp_path / "model.pkl")
     with pytest.raises(AgentError, match=r"holds a builtins\.list, not a model of xgboost"):
         load_xgboost(str(tmp_path / "model.pkl"))
+
+
+def test_lightgbm_columns_with_spaces_are_found_under_their_own_names(tmp_path, take, frame, kinds, columns):
+    spaced = frame.rename(columns={"a": "mean area", "b": "mean root depth"})
+    booster = lgb.train({"objective": "binary", **QUIET}, lgb.Dataset(spaced, columns["y"]), 3)
+    booster.save_model(tmp_path / "model.txt")
+    table = {
+        "mean area": columns["a"],
+        "mean root depth": columns["b"],
+        "c": columns["c"],
+        "k": kinds,
+        "y": columns["y"],
+    }
+    taken = take("LightGBM", tmp_path / "model.txt", table, label="y")
+    assert list(taken.inputs) == ["mean area", "mean root depth", "c", "k"]
+    np.testing.assert_array_equal(taken.table("reference")["probabilities"][:, 1], booster.predict(spaced))
+
+
+def test_lightgbm_columns_that_underscores_make_equal_are_not_guessed(tmp_path, take, frame, columns):
+    spaced = frame[["a", "b"]].rename(columns={"a": "mean area x"})
+    lgb.train({"objective": "binary", **QUIET}, lgb.Dataset(spaced, columns["y"]), 3).save_model(tmp_path / "model.txt")
+    table = {"mean area x": columns["a"], "mean_area x": columns["c"], "b": columns["b"], "y": columns["y"]}
+    with pytest.raises(AgentError, match="the dataset lacks 'mean_area_x'"):
+        take("LightGBM", tmp_path / "model.txt", table, label="y")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from sklearn.cluster import KMeans
+from sklearn.cluster import DBSCAN, KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     GradientBoostingRegressor,
@@ -240,6 +240,18 @@ def test_probes_stand_one_step_beside_the_thresholds_of(tmp_path, take, columns,
     assert np.float32(single_below) < np.float32(at) < np.float32(single_above)
 
 
+def test_integers_are_probed_by_integers_on_both_sides_of_thresholds(tmp_path, take, features):
+    """The source cannot be asked 20.5 in a column of integers; what it would be asked instead is another row."""
+    integers = (features * 20).astype(np.int64)
+    y = (integers[:, 0] > 3).astype(int)
+    table = {f"c{i}": integers[:, i] for i in range(4)} | {"y": y}
+    model = DecisionTreeClassifier(max_depth=2, random_state=0).fit(integers, y)
+    taken = take("SKLearn", saved(tmp_path, model), table, label="y")
+    values = taken.table("probes")["features"]
+    assert taken.probes("threshold")
+    assert (values == np.floor(values)).all()
+
+
 def test_thresholds_of_histogram_boosting_with_categories_name_the_right_column(tmp_path, take, columns, features):
     frame = pd.DataFrame(features[:, :2], columns=["a", "b"])
     frame.insert(1, "k", pd.Categorical(np.where(features[:, 2] > 0, "u", "v")))
@@ -258,6 +270,8 @@ def test_what_the_source_refuses_is_recorded_with_its_error(tmp_path, take, colu
     refused = [probe.refused for probe in taken.probes("nan")]
     assert len(refused) == 4
     assert all("contains NaN" in text for text in refused)
+    # Not by numpy's warnings about them, which are errors in tests.
+    assert all("contains infinity" in probe.refused for probe in taken.probes("inf"))
     assert taken.probes("empty-batch")[0].refused.startswith("ValueError: Found array with 0 sample(s)")
     assert not any(probe.inside_domain for probe in taken.probes("nan") + taken.probes("inf"))
     assert all(probe.inside_domain for probe in taken.probes("extreme") if "est value" in probe.description)
@@ -371,3 +385,9 @@ def test_manifest_is_canonical_json(tmp_path, take, columns, features):
     text = (taken.folder / "capture.json").read_bytes()
     data = json.loads(text)
     assert text == json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def test_an_estimator_that_answers_no_new_rows_is_refused(tmp_path, take, columns, features):
+    with pytest.raises(AgentError, match=r"DBSCAN, which has no method that answers new rows") as error:
+        take("SKLearn", saved(tmp_path, DBSCAN().fit(features)), columns)
+    assert error.value.reason == "WrongFormat"

@@ -152,6 +152,13 @@ def test_every_pattern_of_the_spec_is_explained():
     assert set(patterns(ModelMigrationSpec.model_json_schema())) <= set(WANTED)
 
 
+@pytest.mark.parametrize(("name", "what"), [("train.ipynb", "a notebook"), ("train.py", "a Python script")])
+def test_refuses_a_file_that_bears_another_name(tmp_path, name, what):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InvalidManifest, match=f"{name}: is {what}, not a manifest; for a model and its dataset"):
+        load_manifest(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

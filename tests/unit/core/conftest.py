@@ -9,6 +9,7 @@ from paritygate.api.digests import digest_of
 from paritygate.api.report import CheckName, EvidenceSummary, Subject, SummaryLine, Verdict
 from paritygate.api.spec import ModelMigrationSpec
 from paritygate.core import stages
+from paritygate.core.evidence import policy_digest
 from paritygate.core.observed import Inputs, Observed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,9 +51,12 @@ class World:
             "capture": outputs[StageName.CAPTURE],
             "candidate": outputs[StageName.CONVERT],
             "runtime": self.inputs.runtime,
-            "policy": digest_of("policy"),
+            "policy": policy_digest(self.spec.equivalence, self.spec.validation),
         }
-        line = SummaryLine(name=CheckName.NUMERIC, result=verdict, blocking=True, measured=1, limit=1, rows=9)
+        names = (CheckName.CONTRACT, CheckName.NUMERIC, CheckName.INPUT_CONTRACT, CheckName.VACUITY)
+        passed = tuple(
+            SummaryLine(name=name, result=verdict, blocking=True, measured=1, limit=1, rows=9) for name in names
+        )
         return EvidenceSummary(
             stage=subject.pop("stage", digest),
             subject=Subject(**{**known, **subject}),
@@ -60,7 +64,7 @@ class World:
             candidate="plain",
             equivalence=subject.pop("equivalence", self.spec.equivalence),
             verdict=verdict,
-            checks=(line,) if lines is None else lines,
+            checks=passed if lines is None else lines,
         )
 
 

@@ -276,3 +276,18 @@ def test_a_failure_of_an_earlier_generation_is_tried_again_under_the_next_number
     failure = replace(failed(start, FailureClass.CONFIGURATION), stale=True)
     (action,) = plan(world.observed(attempts=(failure,))).actions
     assert action.attempt == 2
+
+
+@pytest.mark.parametrize(
+    "environment", [{"virtualenv": {"requirements": ["numpy"]}}, {"virtualenv": {"requirements": ["numpy<2"]}}]
+)
+def test_another_environment_of_the_source_is_assessed_anew(world, environment):
+    source = {"format": "SKLearn", "uri": "m.pkl", "environment": environment}
+    assert first(type(world)(source=source)).digest != first(world).digest
+
+
+def test_where_inputs_lie_changes_no_digest(world):
+    source = {"format": "SKLearn", "uri": "/elsewhere/m.pkl"}
+    dataset = {"uri": "/elsewhere/d.csv", "label": "y"}
+    moved = type(world)(source=source, validation={"dataset": dataset})
+    assert moved.receipts() == world.receipts()

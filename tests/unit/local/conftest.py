@@ -9,6 +9,7 @@ import pytest
 
 from paritygate.api.migration import ModelMigration
 from paritygate.local.carrying import Commands
+from paritygate.local.revisions import Address
 from paritygate.local.run import LocalRun, Options
 from paritygate.local.workdir import WorkFolder
 
@@ -39,11 +40,11 @@ class Desk:
     @property
     def commands(self):
         def fake(role):
-            return (sys.executable, str(FAKE), str(self.fakes), role)
+            return (sys.executable, "-I", "-S", str(FAKE), str(self.fakes), role)
 
         return Commands(worker=fake("worker"), server=fake("server"), agent=fake("agent"))
 
-    def run(self, **options):
+    def run(self, *, serve=False, **options):
         migration = ModelMigration.model_validate({"metadata": {"name": "m"}, "spec": self.spec})
         self.work = WorkFolder(self.folder / "work", "m")
         with self.work.held():
@@ -51,7 +52,7 @@ class Desk:
                 migration,
                 self.folder / "m.yaml",
                 self.work,
-                Options(commands=self.commands, **options),
+                Options(commands=self.commands, serve=Address() if serve else None, **options),
                 self.events.append,
             )
             try:

@@ -1,17 +1,29 @@
-"""Stands in for worker, agent and server: `fake_stages.py BEHAVIOUR.json ROLE …`. Imports no numpy, so it is quick."""
+"""Stands in for worker, agent and server: `fake_stages.py BEHAVIOUR.json ROLE …`.
 
-import http.server
+Started a few hundred times, so it runs without site-packages and imports late.
+"""
+
+import hashlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from paritygate.api.digests import canonical_json, digest_of
-
 BEHAVIOUR = Path(sys.argv[1])
+
+
+def canonical_json(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def sha256(content):
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def digest_of(value):
+    return sha256(canonical_json(value))
 
 
 def option(name):
@@ -23,6 +35,8 @@ def misbehave(how, out):
         case "hang":
             time.sleep(600)
         case "hang-with-child":
+            import subprocess
+
             subprocess.Popen([sys.executable, "-c", "import time; time.sleep(601)", str(BEHAVIOUR)])
             time.sleep(600)
         case "killed":
@@ -56,26 +70,38 @@ def work(stage, verdict):
         (out / f"{stage}.txt").write_text(f"{stage} {known}")
         return
     request = json.loads(Path(option("--request")).read_text())
+    if verdict == "tamper":
+        (Path(request["candidate"]) / "convert.txt").write_text("other bytes than those of the digest")
+        verdict = None
     measured = {"Passed": 0.5, "Failed": 2.0}[verdict or "Passed"]
     result = verdict or "Passed"
-    subject = {name: digest_of(name) for name in ("policy",)} | {
+    validation = request["validation"]
+    validation["dataset"] = {k: v for k, v in validation["dataset"].items() if k not in ("uri", "digest")}
+    subject = {
+        "policy": digest_of({"equivalence": request["equivalence"], "validation": validation}),
         "source": digest_of_bytes("m.pkl"), "dataset": digest_of_bytes("d.csv"),
         "capture": request["captureDigest"], "candidate": request["candidateDigest"],
         "runtime": request["runtimeDigest"],
     }  # fmt: skip
-    line = {"name": "numeric", "result": result, "blocking": True, "measured": measured, "limit": 1.0, "rows": 1}
+    lines = [
+        {"name": name, "result": result, "blocking": True, "measured": measured, "limit": 1.0, "rows": 1}
+        for name in ("contract", "numeric", "input-contract", "vacuity")
+    ]
     measurement = {"subject": "p", "statistic": "s", "rows": 1, "measured": measured, "limit": 1.0, "blocking": True}
-    check = {"name": "numeric", "result": result, "blocking": True, "message": "m", "measurements": [measurement]}
+    checks = [
+        {"name": line["name"], "result": result, "blocking": True, "message": "m", "measurements": [measurement]}
+        for line in lines
+    ]
     environment = {"python": "3", "platform": "Linux", "packages": {}}
     report = {
         "migration": "m", "candidate": "plain", "format": "SKLearn", "framework": "f", "equivalence": "Numeric",
         "task": "Generic", "confidence": 0.95, "rows": 1, "verdict": result, "sentence": "s", "subject": subject,
         "signature": {"inputs": [], "outputs": []}, "sourceEnvironment": environment,
-        "candidateEnvironment": environment, "checks": [check],
+        "candidateEnvironment": environment, "checks": checks,
     }  # fmt: skip
     summary = {
         "stage": request["stage"], "subject": subject, "report": digest_of(report), "candidate": "plain",
-        "equivalence": "Numeric", "verdict": result, "checks": [line],
+        "equivalence": "Numeric", "verdict": result, "checks": lines,
     }  # fmt: skip
     (out / "report.json").write_bytes(canonical_json(report))
     (out / "summary.json").write_bytes(canonical_json(summary))
@@ -83,18 +109,7 @@ def work(stage, verdict):
 
 
 def digest_of_bytes(name):
-    import hashlib
-
-    return "sha256:" + hashlib.sha256((BEHAVIOUR.parent / name).read_bytes()).hexdigest()
-
-
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
+    return sha256((BEHAVIOUR.parent / name).read_bytes())
 
 
 def serve(how):
@@ -103,13 +118,18 @@ def serve(how):
         return
     if how == "refuse":
         sys.exit(3)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ready)
-    print(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}), flush=True)  # noqa: T201
+    import socket
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}"}), flush=True)  # noqa: T201
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if how == "die":
         signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
         signal.setitimer(signal.ITIMER_REAL, 0.6)
-    server.serve_forever()
+    while True:
+        with listener.accept()[0] as connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
 if __name__ == "__main__":

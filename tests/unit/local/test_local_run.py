@@ -51,6 +51,23 @@ def test_an_artefact_that_was_changed_is_made_again(desk):
     assert desk.started() == [*STAGES, "convert"]
 
 
+def test_a_receipt_that_was_edited_is_not_believed(desk):
+    """A failed verdict whose receipt, a small file beside its artefact, was made to say that it passed."""
+    desk.behave(validate="Failed")
+    assert desk.run().verdict is Verdict.FAILED
+    (receipt,) = (desk.folder / "work" / "receipts").glob("Validate-*.json")
+    receipt.write_text(receipt.read_text().replace('"Failed"', '"Passed"').replace('"measured":2.0', '"measured":0.5'))
+    assert desk.run().verdict is Verdict.FAILED
+
+
+def test_a_candidate_that_changes_while_it_is_judged_is_no_pass(desk):
+    desk.behave(validate="tamper")
+    desk.spec["jobs"] = {"retries": 0}
+    outcome = desk.run()
+    assert outcome.verdict is Verdict.ERROR
+    assert "changed while it was judged" in outcome.message
+
+
 def test_a_failed_verdict_is_reported_and_not_served(desk):
     desk.behave(validate="Failed")
     outcome = desk.run(serve=True)
@@ -121,12 +138,49 @@ def test_a_second_run_at_once_is_refused(desk):
         desk.run()
 
 
+def test_what_no_last_run_refers_to_is_swept_once_it_is_old_and_nobody_else_works(desk):
+    first = desk.run()
+    for path in [*(desk.folder / "work" / "artifacts").iterdir(), *(desk.folder / "work" / "receipts").iterdir()]:
+        os.utime(path, (0, 0))
+    (desk.folder / "d.csv").write_text("y\n2\n")
+    with WorkFolder(desk.folder / "work", "other").held():
+        second = desk.run()
+        assert desk.work.store.get(first.receipts[StageName.VALIDATE].output)
+    kept = {path.name for path in (desk.folder / "work" / "artifacts").iterdir()}
+    assert kept == {receipt.output.removeprefix("sha256:") for receipt in second.receipts.values()}
+
+
+def test_a_migration_is_not_called_like_a_shared_folder(tmp_path):
+    with pytest.raises(UsageError, match=r"'artifacts'.*choose another"):
+        WorkFolder(tmp_path, "artifacts")
+
+
+def test_a_single_stage_ends_without_a_verdict_and_keeps_results(desk):
+    desk.run()
+    outcome = desk.run(until=StageName.CAPTURE)
+    assert (outcome.verdict, outcome.report) == (None, None)
+    assert list(outcome.receipts) == [StageName.ASSESS, StageName.CAPTURE]
+    assert (desk.work.results / "report.json").exists()
+
+
+def test_a_single_stage_that_fails_is_an_error(desk):
+    desk.behave(capture="Configuration")
+    assert desk.run(until=StageName.CAPTURE).verdict is Verdict.ERROR
+
+
+def test_what_failed_is_not_served_and_the_display_hears_why(desk):
+    desk.behave(validate="Failed")
+    desk.run(serve=True)
+    (failed,) = [e for e in desk.events if isinstance(e, StageFailed)]
+    assert (failed.stage, failed.reason) == ("Serve", "ParityFailed")
+    assert "numeric Failed" in failed.message
+
+
 def test_what_passed_is_served_until_interrupted(desk, running, monkeypatch):
     seen = []
 
     def close(run):
-        url = run._servers[run._traffic][0].url
-        with urllib.request.urlopen(url) as answer:  # noqa: S310
+        with urllib.request.urlopen(run._revisions.url) as answer:  # noqa: S310
             seen.append(answer.status)
         original(run)
 

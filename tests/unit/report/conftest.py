@@ -290,7 +290,7 @@ def failed_report() -> ParityReport:
         ),
         check(
             CheckName.NUMERIC,
-            "1,968 of 2,000 rows lie beyond the tolerance; the worst by a factor of 97,600.",
+            "1,968 of 2,000 rows lie beyond the tolerance; the worst by 97,600 times the tolerance.",
             measurement(
                 "probabilities", "largest error / tolerance", blocking=False, measured=97_600.0, limit=1, worst=rows
             ),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 import pytest
 
-from paritygate.api.report import ParityReport, Verdict
+from paritygate.api.report import ParityReport, Severity, Verdict
 from paritygate.report.html import MOST_MEASUREMENTS, render
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -187,6 +188,25 @@ def test_worst_rows_show_input_both_answers_error_and_margin(failed: ParityRepor
     text = rows[0].text()
     for part in ("1,713", "label 1", "label 0", "0.996", "0.997", "plan prepaid", "tenure_months 3", "2 more columns"):
         assert part in text
+
+
+def test_a_margin_that_no_row_has_takes_no_column(failed: ParityReport) -> None:
+    assert "Source's margin" in page(failed).section("worst").text()
+    content = failed.model_dump(mode="json", by_alias=True)
+    for check in content["checks"]:
+        for measurement in check["measurements"]:
+            for row in measurement["worst"]:
+                row["margin"] = None
+    worst = page(ParityReport.model_validate_json(json.dumps(content))).section("worst")
+    assert "Source's margin" not in worst.text()
+    assert {len(row.all("td")) + len(row.all("th")) for row in worst.all("tr")} == {5}
+
+
+def test_what_was_found_in_the_source_stands_beside_what_went_wrong(failed: ParityReport) -> None:
+    story = page(failed).section("diagnosis").text()
+    shown = [finding for finding in failed.findings if finding.rule in story]
+    assert shown == [finding for finding in failed.findings if finding.severity is not Severity.INFO]
+    assert shown
 
 
 def test_the_failing_check_is_open_and_the_others_are_closed(failed: ParityReport) -> None:

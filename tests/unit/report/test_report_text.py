@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paritygate.api.report import ParityReport
+from paritygate.api.report import ParityReport, Severity, Verdict
 from paritygate.report import text
 
 
@@ -33,6 +33,25 @@ def test_a_failed_report_says_where_and_what_to_try(failed: ParityReport) -> Non
     assert squeezed(failed.diagnosis.where) in squeezed(rendered)
     assert "Kind of gap" in rendered
     assert "31.2% (≥ 29.5%)" in rendered
+
+
+def test_a_failed_report_shows_the_worst_row_and_what_was_found(failed: ParityReport) -> None:
+    rendered = squeezed(text.render(failed))
+    assert failed.diagnosis is not None
+    check = next(check for check in failed.checks if check.name is failed.diagnosis.check)
+    row = next(m.worst[0] for m in check.measurements if m.worst)
+    assert f"row {row.row:,}: the source answers" in rendered
+    for finding in failed.findings:
+        assert (finding.why in rendered) == (finding.severity is not Severity.INFO)
+    assert any(finding.severity is not Severity.INFO for finding in failed.findings)
+
+
+def test_a_check_that_had_nothing_to_judge_does_not_look_like_a_doubt(passed: ParityReport) -> None:
+    idle = passed.checks[4].model_copy(update={"blocking": False, "measurements": (), "result": Verdict.INCONCLUSIVE})
+    rendered = squeezed(text.render(passed.model_copy(update={"checks": (*passed.checks[:4], idle)})))
+    assert "– Not judged " in rendered
+    assert "? Inconclusive" not in rendered
+    assert "(reported) does not decide: equivalence Numeric, every number must agree" in rendered
 
 
 def test_an_inconclusive_report_says_how_many_rows_it_needs(inconclusive: ParityReport) -> None:

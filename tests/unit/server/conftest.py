@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -101,6 +102,26 @@ class Graphs:
             [helper.make_tensor_value_info("x", TensorProto.INT64, ("N",))],
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("N",))],
             initializers=[table],
+        )
+
+    def recurrent(self) -> Path:
+        """Y = the states of an LSTM of size 2 over x [N, T, 1], (N, 2); onnxruntime ends the process for N = 0."""
+        sizes = {"w": (1, 8, 1), "r": (1, 8, 2)}
+        weights = [
+            helper.make_tensor(name, TensorProto.FLOAT, shape, [0.5] * math.prod(shape))
+            for name, shape in sizes.items()
+        ]
+        axis = helper.make_tensor("axis", TensorProto.INT64, [1], [0])
+        return self.write(
+            "recurrent",
+            [
+                helper.make_node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+                helper.make_node("LSTM", ["steps", "w", "r"], ["", "state"], hidden_size=2),
+                helper.make_node("Squeeze", ["state", "axis"], ["y"]),
+            ],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("N", "T", 1))],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("N", 2))],
+            initializers=[*weights, axis],
         )
 
     def slow(self, steps: int = 400) -> Path:

@@ -165,7 +165,7 @@ def test_a_server_with_right_golden_rows_is_ready(graphs, serve) -> None:
 def test_a_server_with_wrong_golden_rows_is_live_but_never_ready(graphs, serve) -> None:
     served = serve(graphs.identity(), golden=_rows(_moved(1, 0, 0.5)), wait=False)
     deadline = time.monotonic() + 20
-    while "golden" not in served.service.app.obstacle and time.monotonic() < deadline:
+    while served.service.app.reason != "GoldenRowsWrong" and time.monotonic() < deadline:
         time.sleep(0.02)
     assert httpx.get(f"{served.url}/v2/health/live").json() == {"live": True}
     ready = httpx.get(f"{served.url}/v2/health/ready")

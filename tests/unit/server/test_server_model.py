@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from paritygate.api.spec import Datatype
 from paritygate.server.errors import StartError
 from paritygate.server.model import Model, find, public, revision
 
@@ -51,6 +53,23 @@ def test_a_manifest_that_contradicts_the_graph_is_refused(graphs, name, signatur
     with pytest.raises(StartError) as refusal:
         Model(find(graphs.candidate(graphs.identity(), signature, name=name)), 1)
     assert message in refusal.value.message
+
+
+def test_a_batch_without_rows_does_not_end_a_recurrent_network(graphs, process) -> None:
+    served = process("--model", str(graphs.recurrent()), "--port", "0")
+    served.wait_ready()
+    x = {"name": "x", "datatype": "FP32", "shape": [0, 3, 1], "data": []}
+    answer = httpx.post(f"{served.url}/v2/models/recurrent/infer", json={"inputs": [x]})
+    assert answer.json()["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [0, 2], "data": []}]
+    assert served.process.poll() is None
+
+
+@pytest.mark.parametrize("datatype", [Datatype.FP32, Datatype.INT64, Datatype.BOOL, Datatype.BYTES, Datatype.BF16])
+def test_a_batch_without_rows_is_answered_without_rows(graphs, datatype) -> None:
+    model = Model(find(graphs.identity(datatype, name=f"empty_{datatype}")), 1)
+    dtype = model.inputs["x"].dtype
+    (answer,) = model.run({"x": np.zeros((0, 2), dtype)}, ("y",))
+    assert (answer.shape, answer.dtype) == ((0, 2), dtype)
 
 
 def test_a_guard_of_an_input_that_is_not_there_is_refused(graphs) -> None:

@@ -86,6 +86,13 @@ def test_the_fixed_part_is_asked_at_every_batch_size() -> None:
     assert all((batch.answers["y"] == batches[-1].answers["y"]).all() for batch in batches)
 
 
+def test_a_large_candidate_is_asked_one_batch_of_each_size() -> None:
+    client: Any = Doubling()
+    batches = ask_in_batches(client, SIGNATURE, column(500), 500, large=True)
+    assert client.sizes == [1, 2, 3, 7, 14]
+    assert all((b.answers["y"] == batches[-1].answers["y"][: len(b.rows)]).all() for b in batches)
+
+
 def test_a_batch_size_that_is_refused_says_so() -> None:
     client: Any = Doubling(most=3)
     batches = ask_in_batches(client, SIGNATURE, column(500), 500)

@@ -202,6 +202,34 @@ def test_a_zipmap_is_taken_away(tmp_path: Path) -> None:
     assert session(tmp_path / "candidate").run(["probabilities"], {"features": FEATURES})[0].shape == (150, 3)
 
 
+def linear_classifier(*between: str) -> onnx.ModelProto:
+    """A classifier whose label is declared as one value, with operators between it and the output."""
+    classify = helper.make_node(
+        "LinearClassifier", ["X"], ["inner_0", "raw"], domain="ai.onnx.ml", classlabels_ints=[0, 1, 2],
+        coefficients=np.linspace(-1, 1, 12).tolist(), intercepts=[0.0, 0.0, 0.0], post_transform="SOFTMAX",
+    )  # fmt: skip
+    steps = [helper.make_node(kind, [f"inner_{i}"], [f"inner_{i + 1}"]) for i, kind in enumerate(between)]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [classify, *steps, helper.make_node("Identity", ["raw"], ["scores"])], "g",
+        [value("X", TensorProto.FLOAT, [None, 4])],
+        [value(f"inner_{len(steps)}", TensorProto.INT64, [1]), value("scores", TensorProto.FLOAT, [None, 3])],
+    )  # fmt: skip
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def test_a_label_declared_as_one_value_is_what_its_classifier_makes(tmp_path: Path) -> None:
+    found = brought(tmp_path, linear_classifier("Identity", "Identity"))
+    assert "declared as [1], its LinearClassifier gives one per row" in found.findings[0].message
+    assert session(tmp_path / "candidate").run(["label"], {"features": FEATURES})[0].shape == (150,)
+
+
+def test_a_label_of_one_value_that_may_be_meant_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="its first dimension is fixed"):
+        brought(tmp_path, linear_classifier("Abs"))
+
+
 def two_inputs() -> onnx.ModelProto:
     return exported((("X", TensorProto.FLOAT, [None, 4]), ("Y", TensorProto.FLOAT, [None, 4])))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError
-from paritygate.agent.frameworks import pickles, tabular
+from paritygate.agent.frameworks import pickles, reach, tabular
 from paritygate.agent.frameworks.model import (
     FRAME,
     LABEL,
@@ -32,6 +32,7 @@ class BoostingModel(Model):
         self.estimator = hasattr(native, "get_params")
         self.frame = False
         self.names = None
+        self.leaf_masks = None
         if self.estimator and getattr(native, "n_jobs", None) is not None:
             native.n_jobs = 1
         if not self.estimator:
@@ -63,10 +64,31 @@ class BoostingModel(Model):
         self.names = names
         return Demand(MATRIX, ("features", names), (), self.width())
 
-    def answer(self, inputs):
+    def rows(self, inputs):
+        """The model's inputs as its methods take them."""
         rows = tabular.frame(inputs, float("nan")) if self.frame else next(iter(inputs.values()))
         if not self.frame and self.names is not None and self.estimator:
             rows = tabular.frame(OrderedDict(zip(self.names, np.asarray(rows).T)), None)
+        return rows
+
+    def leaves(self, inputs):
+        """(rows, trees) number of the leaf of each row in each tree, and per tree which numbers are leaves."""
+        raise NotImplementedError
+
+    def known_categories(self, inputs):
+        """Name of an input of categories → those that the model was trained on, as far as it says so."""
+        return OrderedDict((name, column.categories) for name, column in inputs.items() if isinstance(column, Category))
+
+    def reach(self, inputs):
+        visited, masks = self.leaves(inputs)
+        found = [reach.leaves(type(self.native).__name__, visited, masks)]
+        known = self.known_categories(inputs) if self.frame else {}
+        for name, values in known.items():
+            found.append(reach.categories(name, list(values), inputs[name].values().tolist()))
+        return found
+
+    def answer(self, inputs):
+        rows = self.rows(inputs)
         if self.call:
             return OrderedDict([(self._name(self.call), dense(getattr(self.native, self.call)(rows)))])
         if not self.estimator:

@@ -2,7 +2,12 @@
 
 import contextlib
 import os
+import re
+from collections import OrderedDict
 
+import numpy as np
+
+from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
 from paritygate.agent.frameworks import boosting, pickles, trees
 
@@ -46,6 +51,16 @@ def adapt(native, request):
     return LightGBMModel(native, request)
 
 
+def _underscored(table):
+    """LightGBM's name → the dataset's name of columns with spaces, which LightGBM stores as underscores."""
+    found = {}
+    for name in table:
+        stored = name.replace(" ", "_")
+        if stored not in table:
+            found.setdefault(stored, []).append(name)
+    return {stored: names[0] for stored, names in found.items() if len(names) == 1}
+
+
 class LightGBMModel(boosting.BoostingModel):
     """A LightGBM model."""
 
@@ -61,10 +76,17 @@ class LightGBMModel(boosting.BoostingModel):
         self.objective = model.get("objective", "custom").split(" ")[0]
         self.num_class = int(model["num_class"])
         self.limit = None
+        self.underscored = {}
 
     def feature_names(self):
         names = self.booster.feature_name()
-        return None if all(name == "Column_%d" % place for place, name in enumerate(names)) else names
+        if all(name == "Column_%d" % place for place, name in enumerate(names)):
+            return None
+        return [self.underscored.get(name, name) for name in names]
+
+    def demand(self, table, free):
+        self.underscored = _underscored(table)
+        return super().demand(table, free)
 
     def width(self):
         return int(self.booster.num_feature())
@@ -89,6 +111,17 @@ class LightGBMModel(boosting.BoostingModel):
 
     def thresholds(self):
         return trees.thresholds_of_lightgbm(self.booster, None if self.frame else "features", self.names)
+
+    def leaves(self, inputs):
+        if self.leaf_masks is None:
+            # Of the text: the JSON of nodes within nodes takes far longer.
+            counts = re.findall(r"^num_leaves=(\d+)$", self.booster.model_to_string(), re.MULTILINE)
+            self.leaf_masks = [np.ones(int(count), dtype=bool) for count in counts]
+        return self.booster.predict(self.rows(inputs), pred_leaf=True), self.leaf_masks
+
+    def known_categories(self, inputs):
+        names = [name for name, column in inputs.items() if isinstance(column, Category)]
+        return OrderedDict(zip(names, getattr(self.booster, "pandas_categorical", None) or ()))
 
     @contextlib.contextmanager
     def threads(self, count):

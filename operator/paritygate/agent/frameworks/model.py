@@ -37,8 +37,10 @@ class Model(object):
     version = ""
     batch = 8192
     """Rows per call."""
-    repeated = 64
-    """Rows that are asked again to learn the noise; fewer where a row may take long."""
+    workers = 1
+    """Batches that are answered at once, each in a thread; more than one only where rows do not affect each other."""
+    costly = False
+    """Whether a row may take long: few are asked beside the dataset then."""
     cell_datatype = None
     """Datatype of floating inputs on the wire, such as 'FP32'; None = that of the dataset."""
     narrow_outputs = True
@@ -71,6 +73,10 @@ class Model(object):
     def task(self):
         """Task of the manifest, or None where the model does not say."""
 
+    def few(self, rows, most):
+        """How many rows to ask again, or to look into, of a dataset of `rows` rows: `most`, of a costly model fewer."""
+        return min(most, max(4, rows // 24)) if self.costly else most
+
     def settle(self, inputs):
         """Looks at the inputs, by name, before the first call; may return others, such as floats for integers."""
         return inputs
@@ -82,6 +88,21 @@ class Model(object):
     def missing_text(self):
         """What stands for missing text in the model's data frames: None or NaN."""
         return float("nan")
+
+    def steps(self, inputs):
+        """What happens inside when `inputs` are answered: (name, class, branches, values) of each step, in order.
+
+        `branches`: as in `Step` of the manifest. Values None = the last step, whose values are the outputs.
+        """
+        kind = type(self.native).__name__
+        return [(kind, kind, (), None)]
+
+    def finer(self, inputs):
+        """The answers as the same arithmetic gives them in double precision; None where it cannot be had."""
+
+    def reach(self, inputs):
+        """`reach.Reached` list: the leaves and known categories that `inputs` reach."""
+        return []
 
     @contextlib.contextmanager
     def threads(self, count):

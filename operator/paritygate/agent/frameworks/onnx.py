@@ -10,6 +10,7 @@ from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
 from paritygate.agent.frameworks import pickles
 from paritygate.agent.frameworks.model import LABEL, PROBABILITIES, TENSORS, Demand, Model
+from paritygate.agent.noise import fixed_part
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -33,6 +34,8 @@ _WIRE = {
     "tensor(bool)": "BOOL",
 }
 _WIRE.update((one, one[7:-1].upper()) for one in _DTYPES if "int" in one)
+MOST = 64
+"""Inner tensors that are recorded."""
 _LABELS = ("label", "output_label")
 _PROBABILITIES = ("probabilities", "output_probability")
 
@@ -45,8 +48,8 @@ def load(path, loader=None):
     return session(path, None)
 
 
-def session(path, threads):
-    """A session of a number of threads, None = as the runtime chooses."""
+def session(path, threads, folder=None):
+    """A session of a number of threads, None = as the runtime chooses. `path`: or bytes, with weights in `folder`."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -54,6 +57,8 @@ def session(path, threads):
     options = onnxruntime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -77,7 +82,7 @@ class OnnxModel(Model):
 
     framework = "onnxruntime"
     batch = 256
-    repeated = 16
+    costly = True
     narrow_outputs = False
 
     def __init__(self, native, request):
@@ -122,6 +127,23 @@ class OnnxModel(Model):
         if name in _LABELS and set(self.outputs) & set(_PROBABILITIES):
             return LABEL, self.classes
         return (PROBABILITIES, self.classes) if name in _PROBABILITIES else super().role(name)
+
+    def steps(self, inputs):
+        import onnx
+
+        model = onnx.load(self.file(), load_external_data=False)
+        nodes = OrderedDict(
+            (node.output[0], node.op_type) for node in model.graph.node if node.output and node.output[0]
+        )
+        names = [name for name in nodes if name not in self.outputs]
+        if not names:
+            return super().steps(inputs)
+        names = [names[place] for place in fixed_part(len(names), MOST)]
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        observing = session(model.SerializeToString(), None, os.path.dirname(os.path.abspath(self.file())))
+        feeds = {name: self._cast(name, column) for name, column in inputs.items()}
+        made = zip(names, observing.run(names, feeds))
+        return [(name, nodes[name], (), values) for name, values in made if isinstance(values, np.ndarray)]
 
     def file(self):
         """Path of the ONNX file."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError, one_line
-from paritygate.agent.frameworks import pickles, tabular, trees
+from paritygate.agent.frameworks import pickles, pipelines, reach, tabular, trees
 from paritygate.agent.frameworks.model import (
     FRAME,
     LABEL,
@@ -23,6 +23,7 @@ from paritygate.agent.frameworks.model import (
     dense,
     plain_classes,
 )
+from paritygate.agent.frameworks.overheard import COMPARED, Overheard
 
 ENDINGS = (".pkl", ".pickle", ".joblib", ".skops", ".sav", ".p")
 _METHODS = ("predict", "predict_proba", "decision_function", "transform")
@@ -73,12 +74,23 @@ class SklearnModel(Model):
         self.version = sklearn.__version__
         self.parts = estimators_of(native)
         for part in self.parts:
-            # In one thread a forest adds its trees in one order, so that the same capture has the same digest.
+            # In one thread a forest adds its trees in one order, so that the same capture has the same digest; the
+            # threads that it was given answer batches side by side instead.
             if "n_jobs" in getattr(part, "__dict__", {}):
+                self.workers = max(self.workers, _threads_of(part.n_jobs))
                 part.n_jobs = 1
+        if not all(type(part).__module__.startswith("sklearn.") for part in self.parts):
+            self.workers = 1
         self.methods = self._methods()
         self.frame = False
         self.names = None
+        self.overheard = Overheard(native)
+
+    def settle(self, inputs):
+        if self.methods == ["predict", "predict_proba"]:
+            few = OrderedDict((name, inputs[name][:COMPARED]) for name in inputs)
+            self.overheard.listen(lambda: self._rows(few))
+        return inputs
 
     def demand(self, table, free):
         names = getattr(self.native, "feature_names_in_", None)
@@ -94,8 +106,11 @@ class SklearnModel(Model):
     def answer(self, inputs):
         rows = self._rows(inputs)
         answers = OrderedDict()
-        for method in self.methods:
-            found = getattr(self.native, method)(rows)
+        if self.methods == ["predict", "predict_proba"]:
+            calls = self.overheard(rows)
+        else:
+            calls = [getattr(self.native, method)(rows) for method in self.methods]
+        for method, found in zip(self.methods, calls):
             if method == "predict_proba" and isinstance(found, list):
                 for position, part in enumerate(found):
                     answers["probabilities_%d" % position] = dense(part)
@@ -135,6 +150,27 @@ class SklearnModel(Model):
 
     def missing_text(self):
         return None if any(_knows_none(part) for part in self.parts) else float("nan")
+
+    def steps(self, inputs):
+        for visit in pipelines.visits(self.native, self._rows(inputs)):
+            kind = type(visit.estimator).__name__
+            yield "/".join(visit.path) or kind, kind, visit.branches, visit.made
+
+    def reach(self, inputs):
+        if not any(
+            reach.has_trees(part) or isinstance(getattr(part, "categories_", None), list) for part in self.parts
+        ):
+            return []
+        found = []
+        for visit in pipelines.visits(self.native, self._rows(inputs)):
+            path = "/".join(visit.path) or type(visit.estimator).__name__
+            found += reach.of_encoder(path, visit.estimator, visit.given)
+            if visit.made is None:
+                found += reach.of_trees(path, visit.estimator, visit.given)
+                own = getattr(visit.estimator, "_preprocessor", None)
+                for inner in pipelines.visits(own, visit.given) if own is not None else ():
+                    found += reach.of_encoder(path, inner.estimator, inner.given)
+        return found
 
     @contextlib.contextmanager
     def threads(self, count):
@@ -181,6 +217,14 @@ class SklearnModel(Model):
         while hasattr(first, "steps"):
             first = first.steps[0][1]
         return hasattr(first, "build_analyzer") or type(first).__name__ == "HashingVectorizer"
+
+
+def _threads_of(jobs):
+    """Threads that `n_jobs` asks for, as far as there are processors."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if jobs is None:
+        return 1
+    return max(1, min(jobs if jobs > 0 else processors + 1 + jobs, processors))
 
 
 def estimators_of(estimator):
@@ -267,8 +311,10 @@ def _no_estimator(path, found):
     if isinstance(found, dict):
         keys = ", ".join(repr(key) for key in list(found)[:10])
         return "%s holds a dict with the keys %s, not an estimator; save the estimator itself" % (name, keys)
-    return "%s holds a %s.%s, not a fitted estimator; correct source.format or source.uri" % (
-        name,
-        type(found).__module__,
-        type(found).__name__,
-    )
+    message = "%s holds a %s.%s, not a fitted estimator; correct source.format or source.uri"
+    if hasattr(found, "get_params"):
+        message = (
+            "%s holds a %s.%s, which has no method that answers new rows, such as predict or transform; migrate an "
+            "estimator that has"
+        )
+    return message % (name, type(found).__module__, type(found).__name__)

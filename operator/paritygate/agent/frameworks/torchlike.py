@@ -10,13 +10,18 @@ from paritygate.agent.failures import AgentError, is_out_of_memory
 from paritygate.agent.frameworks import pickles
 from paritygate.agent.frameworks.model import TENSORS, Demand, Model
 
+MOST = 64
+"""Modules whose values are recorded."""
+MOST_DOUBLED = 250000000
+"""Parameters up to which a module is also run in double precision: 2 GB while it is."""
+
 
 class TorchModel(Model):
     """A module in evaluation mode, called without gradients on the CPU."""
 
     framework = "torch"
     batch = 64
-    repeated = 16
+    costly = True
     narrow_outputs = False
 
     def __init__(self, native, request):
@@ -67,6 +72,46 @@ class TorchModel(Model):
         tensors = OrderedDict((name, self._tensor(name, column)) for name, column in inputs.items())
         with self.torch.no_grad():
             return self._named(self.forward(tensors))
+
+    def finer(self, inputs):
+        """Parameters go to double and back, which loses nothing; a module that does not take it is left out."""
+        held = [one for one in list(self.native.parameters()) + list(self.native.buffers()) if one.is_floating_point()]
+        single = self.torch.float32
+        if any(one.dtype != single for one in held) or not 0 < sum(one.numel() for one in held) <= MOST_DOUBLED:
+            return None
+        try:
+            self.native.double()
+            self.floating = self.torch.float64
+            return self.answer(inputs)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return None
+        finally:
+            self.native.float()
+            self.floating = single
+
+    def steps(self, inputs):
+        modules, found = _observable(self.native), []
+
+        def observe(name, kind):
+            def hook(_module, _inputs, made):
+                made = next(iter(made), None) if isinstance(made, (list, tuple)) else made
+                if isinstance(made, self.torch.Tensor):
+                    again = sum(1 for seen, _, _, _ in found if seen.split("#")[0] == name)
+                    # Copied at once: what follows may work in place.
+                    values = np.array(self._array(made), copy=True)
+                    found.append((name + ("#%d" % (again + 1) if again else ""), kind, (), values))
+
+            return hook
+
+        handles = [part.register_forward_hook(observe(name, type(part).__name__)) for name, part in modules]
+        try:
+            self.answer(inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
 
     @contextlib.contextmanager
     def threads(self, count):
@@ -128,6 +173,22 @@ class TorchModel(Model):
         if tensor.dtype == self.torch.bfloat16:
             tensor = tensor.float()
         return tensor.numpy()
+
+
+def _observable(module):
+    """(name, module) of the innermost modules where these are at most 64, else of the deepest level that is."""
+    names = [(name, part) for name, part in module.named_modules() if name]
+    chosen = []
+    for depth in range(1, max([name.count(".") + 1 for name, _ in names] or [0]) + 1):
+        level = [
+            (name, part)
+            for name, part in names
+            if name.count(".") + 1 == depth or (name.count(".") + 1 < depth and not any(True for _ in part.children()))
+        ]
+        if len(level) > MOST and chosen:
+            break
+        chosen = level
+    return chosen[:MOST]
 
 
 def require_torch(what):

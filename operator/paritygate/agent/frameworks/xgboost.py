@@ -5,6 +5,8 @@ import json
 import os
 from collections import OrderedDict
 
+import numpy as np
+
 from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
 from paritygate.agent.frameworks import boosting, pickles, trees
 
@@ -64,12 +66,12 @@ class XGBoostModel(boosting.BoostingModel):
     def width(self):
         return int(self.booster.num_features())
 
-    def predict(self, rows):
+    def predict(self, rows, **options):
         import xgboost
 
         names = self.booster.feature_names if not self.frame else None
         kinds = OrderedDict(enable_categorical=True) if self.frame else OrderedDict()
-        return self.native.predict(xgboost.DMatrix(rows, feature_names=names, **kinds))
+        return self.native.predict(xgboost.DMatrix(rows, feature_names=names, **kinds), **options)
 
     def task(self):
         if self.objective.startswith("rank:"):
@@ -84,6 +86,15 @@ class XGBoostModel(boosting.BoostingModel):
     def thresholds(self):
         return trees.thresholds_of_xgboost(self.booster, None if self.frame else "features", self.names)
 
+    def leaves(self, inputs):
+        given = self.rows(inputs)
+        visited = np.asarray(self.native.apply(given) if self.estimator else self.predict(given, pred_leaf=True))
+        visited = visited.reshape(len(visited), -1)
+        if self.leaf_masks is None:
+            dumped = self.booster.get_dump(dump_format="json")[: visited.shape[1]]
+            self.leaf_masks = [_leaf_mask(json.loads(text)) for text in dumped]
+        return visited, self.leaf_masks
+
     @contextlib.contextmanager
     def threads(self, count):
         before = json.loads(self.booster.save_config())["learner"]["generic_param"].get("nthread", "0")
@@ -92,3 +103,16 @@ class XGBoostModel(boosting.BoostingModel):
             yield True
         finally:
             self.booster.set_param({"nthread": before})
+
+
+def _leaf_mask(root):
+    """(nodes,) bool: which numbers of nodes of a dumped tree are leaves."""
+    found, queue = [], [root]
+    while queue:
+        node = queue.pop()
+        queue += node.get("children", [])
+        if "leaf" in node:
+            found.append(int(node["nodeid"]))
+    mask = np.zeros(max(found) + 1, dtype=bool)
+    mask[found] = True
+    return mask

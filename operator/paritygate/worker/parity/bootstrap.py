@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from paritygate.worker.parity.statistics import Bounds
 
@@ -44,7 +44,7 @@ def bootstrap(sums: Array, statistic: Callable[[Array], Array], alpha: float, re
     values = values[np.isfinite(values)]
     if len(values) < resamples * 0.9:
         return Bounds(measured, -math.inf, math.inf)
-    level = float(stats.norm.cdf(math.sqrt(count / (count - 1)) * stats.t.ppf(alpha, count - 1)))
+    level = float(special.ndtr(math.sqrt(count / (count - 1)) * special.stdtrit(count - 1, alpha)))
     lower, upper = np.quantile(values, [level, 1 - level])
     return Bounds(measured, min(float(lower), measured), max(float(upper), measured))
 

@@ -18,11 +18,21 @@ from paritygate.worker.parity.rows import worst_rows
 from paritygate.worker.parity.tolerance import row_errors
 
 Array = npt.NDArray[Any]
+_HELD = {
+    **{f"{sign}INT{bits}": f"{sign.lower()}int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)},
+    "BOOL": "bool",
+    "FP16": "float16",
+    "BF16": "float32",
+    "FP32": "float32",
+    "FP64": "float64",
+    "BYTES": "object",
+}
+"""Datatype → numpy dtype in which its answers are held."""
 
 
 def contract(evidence: Evidence) -> Check:
     """Does the candidate keep what the wire signature promises?"""
-    measurements = [_promises(evidence), _answered(evidence)]
+    measurements = [_promises(evidence), _answered(evidence), *_without_reference(evidence)]
     measurements += [m for m in (_non_finite(evidence), _self_consistency(evidence)) if m is not None]
     measurements += list(_batches(evidence))
     broken = [m for m in measurements if m.measured and m.limit is not None and m.measured > m.limit and m.message]
@@ -80,8 +90,24 @@ def _answer_problems(evidence: Evidence) -> Iterator[str]:
         reference, candidate = evidence.reference.get(output.name), evidence.candidate.get(output.name)
         if candidate is None:
             yield f"output {output.name!r} was not answered"
-        elif reference is not None and not same_layout(reference, candidate):
+            continue
+        if reference is not None and not same_layout(reference, candidate):
             yield (f"output {output.name!r} has shape {_shape(candidate)} where the source answers {_shape(reference)}")
+        dtype = candidate[0].dtype if is_ragged(candidate) else candidate.dtype
+        if len(candidate) and dtype != _HELD[output.datatype.value]:
+            yield f"output {output.name!r} is answered as {dtype}, which does not hold {output.datatype}"
+
+
+def _without_reference(evidence: Evidence) -> Iterator[Measurement]:
+    for output in evidence.capture.signature.outputs:
+        if output.name not in evidence.reference:
+            yield Measurement(
+                subject=output.name,
+                statistic="answers of the source",
+                rows=0,
+                blocking=True,
+                unjudged="the capture holds none; record it again",
+            )
 
 
 def _shape(column: Array) -> str:
@@ -176,7 +202,7 @@ def _batches(evidence: Evidence) -> Iterator[Measurement]:
         return
     refused = [batch for batch in evidence.batches if batch.refused is not None]
     whole = next((b for b in reversed(evidence.batches) if b.refused is None), None)
-    part = len(evidence.batches[0].rows)
+    part = max(len(batch.rows) for batch in evidence.batches)
     yield Measurement(
         subject="batch sizes " + ", ".join(str(batch.size) for batch in evidence.batches),
         statistic="batch sizes refused",
@@ -222,18 +248,19 @@ def _batch_ratio(evidence: Evidence, name: str, whole: BatchAnswers) -> tuple[fl
     """Largest disagreement with the whole part in one batch, and the batch size that shows it."""
     output = next(one for one in evidence.capture.signature.outputs if one.name == name)
     tolerance = evidence.tolerance(output)
-    expected = whole.answers[name]
     settled = ~_close_rows(evidence, name)[whole.rows]
     worst, size = 0.0, whole.size
-    candidates = [(batch.size, batch.answers.get(name)) for batch in evidence.batches if batch.refused is None]
+    # A batch size may have been tried on the first rows of the part only.
+    candidates = [(b.size, len(b.rows), b.answers.get(name)) for b in evidence.batches if b.refused is None]
     main = evidence.candidate.get(name)
     if main is not None and not evidence.unanswered[whole.rows].any():
-        candidates.append((evidence.rows, main[whole.rows]))
-    for batch_size, answers in candidates:
+        candidates.append((evidence.rows, len(whole.rows), main[whole.rows]))
+    for batch_size, rows, answers in candidates:
+        expected = whole.answers[name][:rows]
         if answers is None or not same_layout(expected, answers):
             return float("inf"), batch_size
         if tolerance is None:
-            found = float((different(expected, answers) & settled).sum())
+            found = float((different(expected, answers) & settled[:rows]).sum())
         else:
             found = float(row_errors(expected, answers, tolerance).ratio.max(initial=0.0))
         if found > worst:

@@ -11,7 +11,7 @@ from paritygate.api.report import Check, CheckName, Measurement
 from paritygate.api.spec import Equivalence
 from paritygate.worker.parity.evidence import MIN_ROWS, Evidence, count_units
 from paritygate.worker.parity.flips import Decision, decisions_of
-from paritygate.worker.parity.measure import check, count, percent
+from paritygate.worker.parity.measure import at_least, at_most, check, count, percent
 from paritygate.worker.parity.rows import worst_rows
 from paritygate.worker.parity.statistics import clopper_pearson, most_events, rows_for_rate
 
@@ -119,9 +119,9 @@ def _message(evidence: Evidence, decision: Decision, counted: _Count) -> str:
     if bounds.lower > limit:
         return (
             f"{decision.subject}: {flipped:,} of {count(total, noun)} flip ({percent(bounds.measured)}, at least "
-            f"{percent(bounds.lower)} with {confidence}); {percent(limit)} is allowed."
+            f"{percent(at_least(bounds.lower))} with {confidence}); {percent(limit)} is allowed."
         )
     return (
-        f"{decision.subject}: {flipped:,} of {count(total, noun)} flip, and at most {percent(bounds.upper)} of future "
-        f"ones would, with {confidence}; {percent(limit)} is allowed."
+        f"{decision.subject}: {flipped:,} of {count(total, noun)} flip, and at most "
+        f"{percent(at_most(bounds.upper))} of future ones would, with {confidence}; {percent(limit)} is allowed."
     )

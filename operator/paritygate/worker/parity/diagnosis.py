@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,24 +12,29 @@ from paritygate.api.artifacts import Assessment
 from paritygate.api.report import Check, CheckName, Diagnosis, Finding, Gap, Measurement, Verdict
 from paritygate.api.spec import Equivalence
 from paritygate.core.verdict import result_of_measurement
+from paritygate.worker.parity.divergence import Divergence
 from paritygate.worker.parity.evidence import Evidence
 from paritygate.worker.parity.measure import decisive_of
 from paritygate.worker.parity.slices import parts
 from paritygate.worker.parity.symptoms import symptom
 
 Array = npt.NDArray[Any]
+Locate = Callable[[Evidence], Divergence | None]
 _CONCENTRATED = 2.0
 _MIN_DIFFERENT = 5
+_ERROR = "largest error / tolerance"
+"""The statistic that says nothing of the place."""
 
 
-def diagnose(
+def diagnose(  # noqa: PLR0913, PLR0917 - all that is known
     evidence: Evidence,
     checks: tuple[Check, ...],
     assessment: Assessment | None,
     findings: tuple[Finding, ...],
     reproduce: str,
+    locate: Locate | None = None,
 ) -> Diagnosis | None:
-    """None = every blocking check passed."""
+    """None = every blocking check passed. `locate`: finds the first step that differs."""
     blocking = [check for check in checks if check.blocking and check.result is not Verdict.PASSED]
     if not blocking:
         return None
@@ -37,11 +43,12 @@ def diagnose(
     decisive = decisive_of(check.measurements)
     recognised = symptom(evidence, check.name) if failed else None
     gap = _gap(evidence, checks) if failed else None
+    divergence = locate(evidence) if locate is not None else None
     return Diagnosis(
         check=check.name,
-        where=_where(evidence, check, decisive, assessment, recognised),
+        where=_where(evidence, check, decisive, _inside(check, assessment, divergence), recognised),
         gap=gap,
-        first_divergence=None,
+        first_divergence=divergence.sentence if divergence is not None else None,
         reproduce=reproduce,
         try_next=_try_next(evidence, check, decisive, gap, findings),
     )
@@ -55,18 +62,25 @@ def differing(evidence: Evidence) -> Array:
     return wrong
 
 
-def _where(
-    evidence: Evidence,
-    check: Check,
-    decisive: Measurement | None,
-    assessment: Assessment | None,
-    recognised: str | None,
-) -> str:
+def _inside(check: Check, assessment: Assessment | None, divergence: Divergence | None) -> list[str]:
+    """The source's class, and the step in it."""
     places = []
     if assessment is not None and assessment.estimators and check.name is not CheckName.INPUT_CONTRACT:
         places.append(assessment.estimators[0].rpartition(".")[2])
+    if divergence is not None and divergence.place is not None and divergence.place not in places:
+        places.append(divergence.place)
+    return places
+
+
+def _where(
+    evidence: Evidence, check: Check, decisive: Measurement | None, inside: list[str], recognised: str | None
+) -> str:
+    places = [*inside]
     if decisive is not None:
-        places.append(f"{decisive.subject}: {decisive.statistic}" if check.blocking else decisive.subject)
+        outputs = {output.name for output in evidence.capture.signature.outputs}
+        place = f"output {decisive.subject}" if decisive.subject in outputs else decisive.subject
+        told = check.blocking and decisive.statistic != _ERROR
+        places.append(f"{place}: {decisive.statistic}" if told else place)
     if recognised is not None:
         places.append(recognised)
     worst = _worst_part(evidence) if recognised is None else None

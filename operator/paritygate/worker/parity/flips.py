@@ -275,7 +275,7 @@ def margins(scores: Array, pair: Pair) -> tuple[Array, Array]:
     if values.shape[1] == 1:
         return np.abs(values[:, 0]), _allowed(pair)
     highest = np.partition(values, values.shape[1] - 2, axis=1)[:, -2:]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         return highest[:, 1] - highest[:, 0], _allowed(pair)
 
 

@@ -27,4 +27,16 @@ def input_contract(evidence: Evidence) -> Check:
     measurements = [
         m.model_copy(update={"smallest_damage": None}) for m in measured(recast, blocking=blocking, with_logs=False)
     ]
+    compared = {pair.output.name for pair in recast.pairs}
+    measurements += [
+        Measurement(
+            subject=output.name,
+            statistic="largest error / tolerance",
+            rows=0,
+            blocking=blocking,
+            unjudged="the capture holds no answers of the source to the inputs as cast; record it again",
+        )
+        for output in evidence.capture.signature.outputs
+        if output.name not in compared
+    ]
     return check(CheckName.INPUT_CONTRACT, measurements)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from paritygate.api.report import Check, CheckName, Measurement, Verdict
 from paritygate.core.verdict import result_of_check, result_of_measurement
 
 _ORDER = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+_THOUSAND = 1_000
 _MANY = 1e5
+_ABSURD = 1e12
 
 
 def check(name: CheckName, measurements: Iterable[Measurement], message: str = "") -> Check:
@@ -54,12 +57,35 @@ def number(value: float | None) -> str:
         return "unknown"
     if value == int(value) if math.isfinite(value) else False:
         return f"{int(value):,}" if abs(value) < _MANY else f"{value:.3g}"
-    return f"{value:.3g}"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if _THOUSAND <= abs(rounded) < _MANY else f"{rounded:.3g}"
+
+
+def times(ratio: float) -> str:
+    """A ratio as '17,700 times', three significant digits."""
+    return f"{int(float(f'{ratio:.3g}')):,} times" if 100 <= ratio < _ABSURD else f"{ratio:.3g} times"  # noqa: PLR2004
 
 
 def percent(rate: float) -> str:
     """A rate in percent, three significant digits."""
     return f"{100 * rate:.3g}%"
+
+
+def at_most(bound: float) -> float:
+    """An upper bound to three significant digits, never below itself: 0.010002 is at most 0.0101, not 0.01."""
+    return _rounded(bound, ROUND_CEILING)
+
+
+def at_least(bound: float) -> float:
+    """A lower bound to three significant digits, never above itself."""
+    return _rounded(bound, ROUND_FLOOR)
+
+
+def _rounded(value: float, rounding: str) -> float:
+    if not math.isfinite(value) or value == 0:
+        return value
+    exact = Decimal(value)
+    return float(exact.quantize(Decimal((0, (1,), exact.adjusted() - 2)), rounding=rounding))
 
 
 def count(amount: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from paritygate.api.base import decimal
 from paritygate.api.report import Check, CheckName, Measurement
 from paritygate.api.spec import Equivalence, Metric, MetricName
 from paritygate.worker.parity.bootstrap import bootstrap, by_unit
-from paritygate.worker.parity.evidence import MIN_ROWS, Evidence
-from paritygate.worker.parity.measure import check, number
+from paritygate.worker.parity.evidence import MIN_ROWS, Evidence, count_units
+from paritygate.worker.parity.measure import at_most, check, number
 from paritygate.worker.parity.scoring import Score, default_metrics, scores_of
 from paritygate.worker.parity.statistics import Bounds, clopper_pearson, mcnemar, rows_for_difference, tango
 
@@ -34,7 +35,14 @@ def metrics(evidence: Evidence) -> Check:
         for metric in stated.values()
         if metric.name.value not in found
     ]
-    return check(CheckName.METRICS, measurements, "" if measurements else "There are no labels to compute a metric on.")
+    return check(CheckName.METRICS, measurements, "" if measurements else _nothing(evidence))
+
+
+def _nothing(evidence: Evidence) -> str:
+    if evidence.policy.validation.dataset.label is None:
+        return "There are no labels to compute a metric on."
+    task = evidence.capture.task
+    return f"No metric is known for task {task}; state validation.task, or validation.metrics, to have one computed."
 
 
 def limit_of(metric: Metric) -> float | None:
@@ -46,20 +54,24 @@ def measured(
     evidence: Evidence, score: Score, limit: float | None, *, blocking: bool, subject: str | None = None
 ) -> Measurement:
     """The drop of one metric with its bounds."""
-    sums = by_unit(score.sums, evidence.units[score.rows])
-    bounds = _bounds(evidence, score, sums)
+    units = evidence.units[score.rows]
+    sums = by_unit(score.sums, units)
+    bounds = _bounds(evidence, score, sums, limit)
+    bounded = math.isfinite(bounds.lower) and math.isfinite(bounds.upper)
     open_question = limit is not None and bounds.lower <= limit < bounds.upper
-    unjudged = _too_few(score, len(sums))
+    unjudged = _too_few(score, units)
+    if not bounded and limit is not None:
+        unjudged = unjudged or "resampling these rows does not bound it: the labels vary too little"
     return Measurement(
         subject=subject or score.name.value,
         statistic="drop" if subject is None else f"drop in {score.name.value}",
         rows=len(sums),
         measured=bounds.measured if math.isfinite(bounds.measured) else None,
-        lower=bounds.lower if math.isfinite(bounds.lower) else None,
-        upper=bounds.upper if math.isfinite(bounds.upper) else None,
+        lower=bounds.lower if bounded else None,
+        upper=bounds.upper if bounded else None,
         limit=limit,
         blocking=blocking,
-        unjudged=unjudged if blocking else None,
+        unjudged=unjudged if blocking or not bounded else None,
         rows_needed=(
             rows_for_difference(bounds, limit, len(sums), evidence.policy.alpha)
             if open_question and limit is not None
@@ -74,21 +86,37 @@ def _blocks(evidence: Evidence, metric: Metric) -> bool:
     return metric.max_drop is not None and evidence.policy.equivalence in (Equivalence.METRIC, Equivalence.DECISION)
 
 
-def _bounds(evidence: Evidence, score: Score, sums: Array) -> Bounds:
+def _bounds(evidence: Evidence, score: Score, sums: Array, limit: float | None) -> Bounds:
     alpha = evidence.policy.alpha
     if score.name is MetricName.ACCURACY and score.right is not None and len(sums) == len(score.rows):
         broken, fixed = _discordant(score)
         return tango(broken, fixed, len(sums), alpha)
     bounds = bootstrap(sums, score.drop, alpha)
-    if score.right is None:
+    if limit is None or not len(sums) or not math.isfinite(bounds.measured):
         return bounds
-    broken, fixed = _discordant(score)
-    if broken + fixed >= MIN_ROWS:
-        return bounds
-    # Too few discordant rows to resample: what the rate of broken rows could do at worst, all in the scarcest class.
-    rate = clopper_pearson(broken, len(score.rows), alpha).upper
-    worst = rate * len(score.rows) / max(score.scarce or len(score.rows), 1)
-    return Bounds(bounds.measured, bounds.lower, max(bounds.upper, min(worst, 1.0)))
+    return Bounds(bounds.measured, bounds.lower, max(bounds.upper, _unseen(evidence, score, sums, limit)))
+
+
+def _unseen(evidence: Evidence, score: Score, sums: Array, limit: float) -> float:
+    """The drop if as many units were broken as may be, where too few are discordant for resampling to show it.
+
+    Resampling knows only what the rows hold: of forty rows that are answered alike it says that nothing can go wrong.
+    A unit is discordant where its own part of the metric changes by more than δ, or where it is right on one side only.
+    """
+    units = evidence.units[score.rows]
+    if score.right is not None:
+        source, candidate = score.right
+        discordant, broken = source != candidate, source & ~candidate
+    else:
+        discordant = broken = ~((score.changes if score.changes is not None else np.zeros(len(units))) <= limit)
+    if count_units(units[discordant]) >= MIN_ROWS:
+        return -math.inf
+    total = count_units(units)
+    largest = float(np.bincount(units).max()) * total / len(units)
+    rate = min(clopper_pearson(count_units(units[broken]), total, evidence.policy.alpha).upper * largest, 1.0)
+    if score.worst is None:
+        return min(rate * len(units) / max(_scarce(score, np.arange(len(units))), 1), 1.0)
+    return float(score.drop(sums.sum(axis=0) + rate * len(units) * score.worst))
 
 
 def _discordant(score: Score) -> tuple[int, int]:
@@ -98,12 +126,22 @@ def _discordant(score: Score) -> tuple[int, int]:
     return int((source & ~candidate).sum()), int((candidate & ~source).sum())
 
 
-def _too_few(score: Score, units: int) -> str | None:
-    if units < MIN_ROWS:
-        return f"only {units:,} labelled rows or groups; at least {MIN_ROWS} are needed"
-    if score.scarce is not None and score.scarce < MIN_ROWS:
-        return f"only {score.scarce:,} rows of the scarcest class; at least {MIN_ROWS} are needed"
+def _too_few(score: Score, units: Array) -> str | None:
+    total = count_units(units)
+    if total < MIN_ROWS:
+        return f"only {total:,} labelled rows or groups; at least {MIN_ROWS} are needed"
+    scarce = _scarce(score, units)
+    if score.strata is not None and scarce < MIN_ROWS:
+        return f"only {scarce:,} rows of the scarcest class; at least {MIN_ROWS} are needed"
     return None
+
+
+def _scarce(score: Score, units: Array) -> int:
+    """Distinct units of the scarcest class that is there, or all where the metric needs no class."""
+    if score.strata is None:
+        return count_units(units)
+    present = np.unique(score.strata[score.strata >= 0])
+    return min((count_units(units[score.strata == stratum]) for stratum in present), default=0)
 
 
 def _damage(score: Score, bounds: Bounds, limit: float | None) -> str | None:
@@ -116,7 +154,7 @@ def _message(evidence: Evidence, score: Score, bounds: Bounds, limit: float | No
     source, candidate = (float(value) for value in score.values(score.sums.sum(axis=0)))
     name = score.name.value if subject is None else f"{subject}: {score.name.value}"
     text = f"{name}: {number(source)} for the source, {number(candidate)} for the candidate; worse by at most "
-    text += f"{number(bounds.upper)} with {100 * evidence.policy.confidence:g}% confidence"
+    text += f"{number(at_most(bounds.upper))} with {100 * evidence.policy.confidence:g}% confidence"
     text += f", {number(limit)} is allowed" if limit is not None else ", only reported"
     if score.right is not None and subject is None:
         broken, fixed = _discordant(score)
@@ -149,12 +187,11 @@ def task_metric(evidence: Evidence) -> Metric:
 
 def rows_of(score: Score, chosen: Array) -> Score:
     """The same metric on a part of the items; `chosen`: (items,) bool."""
-    return Score(
-        name=score.name,
+    return replace(
+        score,
         rows=score.rows[chosen],
         sums=score.sums[chosen],
-        values=score.values,
-        higher_is_better=score.higher_is_better,
         right=(score.right[0][chosen], score.right[1][chosen]) if score.right is not None else None,
-        scarce=int(np.count_nonzero(chosen)) if score.scarce is not None else None,
+        strata=score.strata[chosen] if score.strata is not None else None,
+        changes=score.changes[chosen] if score.changes is not None else None,
     )

@@ -37,7 +37,13 @@ def noise_floor(evidence: Evidence) -> Check:
                 message=_message(noise.output, noise.floor, stated=tolerance.stated),
             )
         )
-    return check(CheckName.NOISE_FLOOR, measurements, "" if measurements else "The source was not asked again.")
+    return check(CheckName.NOISE_FLOOR, measurements, "" if measurements else _nothing(evidence))
+
+
+def _nothing(evidence: Evidence) -> str:
+    if evidence.capture.noise:
+        return "No output holds numbers with rounding: answers compare exactly."
+    return "The source was not asked again."
 
 
 def _message(output: str, floor: float, *, stated: bool) -> str:

@@ -13,7 +13,7 @@ from paritygate.api.spec import Equivalence
 from paritygate.worker.parity.columns import different
 from paritygate.worker.parity.evidence import Evidence, Pair, count_units
 from paritygate.worker.parity.flips import decisions_of
-from paritygate.worker.parity.measure import check, count, number
+from paritygate.worker.parity.measure import check, count, number, times
 from paritygate.worker.parity.rows import worst_rows
 from paritygate.worker.parity.statistics import clopper_pearson
 from paritygate.worker.parity.tolerance import RowErrors, log_errors
@@ -70,7 +70,7 @@ def _message(evidence: Evidence, name: str, errors: RowErrors, worst: float, bey
     if not np.isfinite(worst):
         return f"{name}: {share}, and some are NaN or infinite where the source's are not, or the reverse."
     row = int(np.argmax(errors.ratio))
-    return f"{name}: {share}, the worst, row {row}, by a factor of {number(worst)}."
+    return f"{name}: {share}, the worst, row {row}, by {times(worst)} the tolerance."
 
 
 def _exact(evidence: Evidence, pair: Pair, *, blocking: bool) -> Iterator[Measurement]:

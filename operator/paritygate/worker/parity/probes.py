@@ -35,6 +35,29 @@ def probes(evidence: Evidence) -> Check:
         if chosen:
             where = "inside the domain" if inside else "outside the domain"
             measurements += _measured(evidence, chosen, where, blocking=numeric and inside)
+    unasked = len(evidence.capture.probes) - len(evidence.probe_answers)
+    if unasked:
+        measurements.append(
+            Measurement(
+                subject="all probes",
+                statistic="probes that the candidate was asked",
+                rows=0,
+                blocking=numeric,
+                unjudged=f"{unasked:,} of {len(evidence.capture.probes):,} were not put to it",
+            )
+        )
+    answered = any(probe.refused is None and probe.kind != "empty-batch" for probe in evidence.capture.probes)
+    for output in evidence.capture.signature.outputs:
+        if answered and output.name not in evidence.probes_reference:
+            measurements.append(
+                Measurement(
+                    subject=output.name,
+                    statistic="answers of the source to probes",
+                    rows=0,
+                    blocking=numeric,
+                    unjudged="the capture holds none; record it again",
+                )
+            )
     return check(CheckName.PROBES, measurements, "" if measurements else "There are no probe rows.")
 
 
@@ -43,9 +66,11 @@ def _measured(
 ) -> list[Measurement]:
     worst_ratio, ratios, conflicts = 0.0, [], []
     for row, probe, answer in chosen:
+        if probe.kind == "empty-batch" and answer.refused is None:
+            continue  # an answer without rows says nothing that a source which refuses would contradict
         if (probe.refused is None) != (answer.refused is None):
             conflicts.append((row, probe, answer))
-        elif probe.refused is None and probe.kind != "empty-batch":
+        elif probe.refused is None:
             ratio = probe_ratio(evidence, row, answer.answers)
             worst_ratio = max(worst_ratio, ratio)
             ratios.append((ratio, row, probe, answer))
@@ -101,7 +126,8 @@ def probe_ratio(evidence: Evidence, row: int, answers: Mapping[str, Any]) -> flo
             return float("inf")
         tolerance = evidence.tolerance(output)
         if tolerance is not None:
-            worst = max(worst, float(row_errors(reference, candidate, tolerance).ratio.max(initial=0.0)))
+            own = tolerance.with_noise(evidence.capture.probes[row].noise.get(output.name, 0.0))
+            worst = max(worst, float(row_errors(reference, candidate, own).ratio.max(initial=0.0)))
         elif different(reference, candidate).any() and not tied:
             return float("inf")
     return worst

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from paritygate.api.artifacts import Assessment
+import numpy as np
+
+from paritygate.api.artifacts import Assessment, CaptureManifest
 from paritygate.api.report import (
     Check,
     CheckName,
@@ -17,11 +20,12 @@ from paritygate.api.report import (
     Verdict,
 )
 from paritygate.core.verdict import result_of_measurement, verdict_of
-from paritygate.worker.parity.diagnosis import diagnose
-from paritygate.worker.parity.evidence import Evidence
+from paritygate.worker.findings import VERSION_DIFFERS
+from paritygate.worker.parity.diagnosis import Locate, diagnose
+from paritygate.worker.parity.evidence import Evidence, count_units
 from paritygate.worker.parity.flips import decisions_of
 from paritygate.worker.parity.judge import judge
-from paritygate.worker.parity.measure import decisive_of, number, percent, sentence
+from paritygate.worker.parity.measure import at_most, count, decisive_of, number, percent, sentence
 from paritygate.worker.parity.plots import plots
 from paritygate.worker.parity.statistics import clopper_pearson
 from paritygate.worker.parity.unjudged import not_judged
@@ -39,6 +43,8 @@ class Circumstances:
     reproduce: str
     assessment: Assessment | None = None
     candidate: str = "plain"
+    locate: Locate | None = None
+    """Finds the first step that differs, where the candidate does not pass; None = it is not looked for."""
 
 
 def report_of(evidence: Evidence, circumstances: Circumstances) -> ParityReport:
@@ -64,7 +70,9 @@ def report_of(evidence: Evidence, circumstances: Circumstances) -> ParityReport:
         candidate_environment=circumstances.candidate_environment,
         checks=checks,
         smallest_damage=_smallest_damage(checks),
-        diagnosis=diagnose(evidence, checks, circumstances.assessment, findings, circumstances.reproduce),
+        diagnosis=diagnose(
+            evidence, checks, circumstances.assessment, findings, circumstances.reproduce, circumstances.locate
+        ),
         findings=findings,
         not_judged=not_judged(evidence, checks),
         plots=plots(evidence),
@@ -77,6 +85,8 @@ def _findings(evidence: Evidence, assessment: Assessment | None) -> tuple[Findin
         *evidence.capture.findings,
         *(evidence.manifest.findings if evidence.manifest else ()),
     ]
+    if assessment and not any(finding.rule == VERSION_DIFFERS.identifier for finding in found):
+        found.extend(_other_version(assessment, evidence.capture))
     noisy = [
         output.name
         for output in evidence.capture.signature.outputs
@@ -100,6 +110,14 @@ def _findings(evidence: Evidence, assessment: Assessment | None) -> tuple[Findin
     return tuple(unique.values())
 
 
+def _other_version(assessment: Assessment, capture: CaptureManifest) -> Iterator[Finding]:
+    """Where the source has an environment of its own, what answered there is only known once it did."""
+    written, answered = assessment.framework_version, capture.framework_version
+    if written and assessment.framework == capture.framework and written.split(".")[:2] != answered.split(".")[:2]:
+        name = capture.framework
+        yield VERSION_DIFFERS.found(f"written by {name} {written}; {name} {answered} recorded its answers")
+
+
 def _sentence(evidence: Evidence, checks: tuple[Check, ...], verdict: Verdict) -> str:
     if verdict is not Verdict.PASSED:
         blocking = [check for check in checks if check.blocking and check.result is verdict]
@@ -114,7 +132,7 @@ def _sentence(evidence: Evidence, checks: tuple[Check, ...], verdict: Verdict) -
         )
     parts += _flips(evidence)
     parts += [
-        f"{m.subject} is worse by at most {number(m.upper)} where {number(m.limit)} is allowed"
+        f"{m.subject} is worse by at most {number(at_most(m.upper or 0.0))} where {number(m.limit)} is allowed"
         for m in _measurements(checks, CheckName.METRICS)
         if m.blocking
     ]
@@ -123,21 +141,22 @@ def _sentence(evidence: Evidence, checks: tuple[Check, ...], verdict: Verdict) -
 
 
 def _flips(evidence: Evidence) -> list[str]:
-    for decision in decisions_of(evidence):
-        if decision.sides is None:
-            continue
-        flipped = int(decision.real.sum())
-        total = evidence.unit_count
-        bounds = clopper_pearson(len(set(decision.units[decision.real].tolist())), total, evidence.policy.alpha)
-        rows = "no row gets" if not flipped else f"{flipped:,} of {evidence.rows:,} rows get"
-        confidence = f"{100 * evidence.policy.confidence:g}% confidence"
-        return [
-            (
-                f"{rows} another {decision.subject}, and with {confidence} fewer than {percent(bounds.upper)} of "
-                "future rows would"
-            )
-        ]
-    return []
+    """What became of the rows' decisions, all of them together; of the first where there is one."""
+    judged = [decision for decision in decisions_of(evidence) if decision.sides is not None]
+    if not judged:
+        return []
+    flipped = np.logical_or.reduce([decision.real for decision in judged])
+    tied = np.logical_or.reduce([decision.ties for decision in judged]) & ~flipped
+    bounds = clopper_pearson(count_units(evidence.units[flipped]), evidence.unit_count, evidence.policy.alpha)
+    amount = int(flipped.sum())
+    text = "no row gets" if not amount else f"{amount:,} of {evidence.rows:,} rows get"
+    text += (
+        f" another {judged[0].subject}" if len(judged) == 1 else f" another answer to one of {len(judged)} decisions"
+    )
+    if tied.any():
+        text += f", {count(int(tied.sum()), 'ties')} apart"
+    confidence = f"{100 * evidence.policy.confidence:g}% confidence"
+    return [f"{text}, and with {confidence} fewer than {percent(at_most(bounds.upper))} of future rows would"]
 
 
 def _undecided(evidence: Evidence, check: Check) -> str:
@@ -152,7 +171,8 @@ def _undecided(evidence: Evidence, check: Check) -> str:
         ),
         default=None,
     )  # fmt: skip
-    start = f"{evidence.unit_count:,} distinct {evidence.unit_name} cannot tell. {sentence(decisive)}"
+    said = check.message if check.name is CheckName.VACUITY else sentence(decisive)
+    start = f"{count(evidence.unit_count, f'distinct {evidence.unit_name}')} cannot tell. {said}"
     return start + (f" About {needed:,} are needed." if needed else "")
 
 

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from paritygate.api.report import OutputRole
 from paritygate.api.spec import MetricName, Task
@@ -40,8 +39,13 @@ class Score:
     higher_is_better: bool
     right: tuple[Array, Array] | None = None
     """(items,) bool: which rows source and candidate have right, for 0/1 metrics."""
-    scarce: int | None = None
-    """Rows of the scarcest class, where the metric depends on it."""
+    strata: Array | None = None
+    """(items,) integers: classes of which the metric needs each; −1 = of none; None = it does not depend on any."""
+    changes: Array | None = None
+    """(items,) by how much an item's own part of the metric changes, in the metric's unit; None = see `right`."""
+    worst: Array | None = None
+    """(statistics,) what the totals gain where the candidate answers one item as badly as any that was seen, or can be
+    seen; None = see `right`."""
 
     def drop(self, totals: Array) -> Array:
         """By how much the candidate is worse."""
@@ -223,7 +227,6 @@ def _per_class(name: MetricName, data: Labelled) -> Score | None:
         return None
     counts = _counts(data)
     classes = data.classes
-    present = np.bincount(data.truth[data.truth >= 0], minlength=classes)
     only_positive = name is MetricName.F1 and classes == _TWO
 
     def values(totals: Array) -> tuple[Array, Array]:
@@ -244,9 +247,9 @@ def _per_class(name: MetricName, data: Labelled) -> Score | None:
         return found[0], found[1]
 
     right = (np.asarray(data.source.labels == data.truth), np.asarray(data.candidate.labels == data.truth))
-    scarce = int(present[1] if only_positive else present[present > 0].min(initial=len(data.rows)))
+    strata = np.where(data.truth == 1, 0, -1) if only_positive else data.truth
     sums = cells(counts)
-    return Score(name, data.rows, sums, values, True, right=right, scarce=scarce)
+    return Score(name, data.rows, sums, values, True, right=right, strata=strata)
 
 
 def _auc(name: MetricName, data: Labelled) -> Score | None:
@@ -258,28 +261,35 @@ def _auc(name: MetricName, data: Labelled) -> Score | None:
     columns = _auc_columns(data)
     if not columns:
         return None
-    parts, scarce = [], len(data.rows)
+    parts, areas, scarce = [], [], len(data.rows)
     for positive, source, candidate in columns:
         count = int(positive.sum())
         scarce = min(scarce, count, len(positive) - count)
         if not 0 < count < len(positive):
             return None
-        parts.append(
-            np.column_stack([positive, ~positive, _placements(positive, source), _placements(positive, candidate)])
-        )
+        both = _placements(positive, source), _placements(positive, candidate)
+        areas.append([float(own[positive, 0].mean()) for own in both])
+        parts.append(np.column_stack([positive, ~positive, *both]))
     width = len(parts)
 
     def values(totals: Array) -> tuple[Array, Array]:
         table = totals.reshape(*totals.shape[:-1], width, 6)
         with np.errstate(all="ignore"):
-            areas = [
+            found = [
                 (table[..., i] / table[..., 0] + table[..., i + 1] / table[..., 1] - full[..., j])
                 for j, i in enumerate((2, 4))
             ]
-        return areas[0].mean(axis=-1), areas[1].mean(axis=-1)
+        return found[0].mean(axis=-1), found[1].mean(axis=-1)
 
-    full = np.stack([np.stack([_area(p, s), _area(p, c)]) for p, s, c in columns])
-    return Score(name, data.rows, np.column_stack(parts).astype(np.float64), values, True, scarce=scarce)
+    full = np.asarray(areas)
+    sums = np.column_stack(parts).astype(np.float64)
+    moved = [np.abs(part[:, 2:4] - part[:, 4:6]).max(axis=1) for part in parts]
+    # An item that was ranked first is ranked last: half of the items are positives, as far as is known.
+    worst = np.tile([0.0, 0.0, 0.0, 0.0, -0.5, -0.5], width)
+    strata = data.truth if data.classes != _TWO else np.asarray(columns[0][0], dtype=np.int64)
+    return Score(
+        name, data.rows, sums, values, True, strata=strata, changes=np.max(moved, axis=0), worst=worst
+    )  # fmt: skip
 
 
 def _auc_columns(data: Labelled) -> list[tuple[Array, Array, Array]]:
@@ -294,17 +304,24 @@ def _auc_columns(data: Labelled) -> list[tuple[Array, Array, Array]]:
 def _placements(positive: Array, scores: Array) -> Array:
     """(rows, 2): of positives the share of negatives below, of negatives the share of positives above, else 0."""
     comparable = np.nan_to_num(scores, nan=-np.inf)
-    ranks = stats.rankdata(comparable)
+    ranks = _ranks(comparable)
     count = int(positive.sum())
     others = len(positive) - count
     own = np.zeros((len(positive), 2))
-    own[positive, 0] = (ranks[positive] - stats.rankdata(comparable[positive])) / others
-    own[~positive, 1] = 1.0 - (ranks[~positive] - stats.rankdata(comparable[~positive])) / count
+    own[positive, 0] = (ranks[positive] - _ranks(comparable[positive])) / others
+    own[~positive, 1] = 1.0 - (ranks[~positive] - _ranks(comparable[~positive])) / count
     return own
 
 
-def _area(positive: Array, scores: Array) -> float:
-    return float(_placements(positive, scores)[positive, 0].mean())
+def _ranks(values: Array) -> Array:
+    """Ranks from 1, equal values sharing the mean of theirs."""
+    order = np.argsort(values)
+    ordered = values[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    ends = np.append(starts[1:], len(values))
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat((starts + 1 + ends) / 2, ends - starts)
+    return ranks
 
 
 def _mean_loss(name: MetricName, data: Labelled) -> Score | None:
@@ -320,7 +337,10 @@ def _mean_loss(name: MetricName, data: Labelled) -> Score | None:
         source, candidate = _ratios(totals)
         return (np.sqrt(source), np.sqrt(candidate)) if rooted else (source, candidate)
 
-    return Score(name, data.rows, np.column_stack([np.ones(len(data.rows)), *losses]), values, False)
+    sums = np.column_stack([np.ones(len(data.rows)), *losses])
+    own = [np.sqrt(loss) if rooted else loss for loss in losses]
+    worst = np.asarray([0.0, 0.0, np.max(sums[:, 1:])])
+    return Score(name, data.rows, sums, values, False, changes=np.abs(own[1] - own[0]), worst=worst)
 
 
 def _loss(name: MetricName, data: Labelled, side: Answers) -> Array | None:
@@ -349,10 +369,16 @@ def _r2(name: MetricName, data: Labelled) -> Score | None:
 
     def values(totals: Array) -> tuple[Array, Array]:
         spread = totals[..., 2] - totals[..., 1] ** 2 / totals[..., 0]
+        # Equal truths have no spread but what rounding leaves.
+        spread = np.where(spread > _SMALLEST * np.sum(truth**2), spread, np.nan)
         with np.errstate(all="ignore"):
             return 1 - totals[..., 3] / spread, 1 - totals[..., 4] / spread
 
-    return Score(name, data.rows, np.column_stack([np.ones(len(truth)), truth, truth**2, *squares]), values, True)
+    sums = np.column_stack([np.ones(len(truth)), truth, truth**2, *squares])
+    with np.errstate(all="ignore"):
+        changes = np.abs(squares[1] - squares[0]) / np.var(truth)
+    worst = np.asarray([0.0, 0.0, 0.0, 0.0, np.max(sums[:, 3:])])
+    return Score(name, data.rows, sums, values, True, changes=changes, worst=worst)
 
 
 def _ndcg(name: MetricName, data: Labelled) -> Score | None:
@@ -371,7 +397,8 @@ def _ndcg(name: MetricName, data: Labelled) -> Score | None:
         [relevant.astype(float), *(np.where(relevant, f / np.maximum(ideal, 1e-300), 0) for f in found)]
     )
     rows = data.rows[np.unique(data.lists, return_index=True)[1]]
-    return Score(name, rows, sums, _ratios, True)
+    worst = np.asarray([0.0, 0.0, -1.0])
+    return Score(name, rows, sums, _ratios, True, changes=np.abs(sums[:, 2] - sums[:, 1]), worst=worst)
 
 
 def _discounted(gains: Array, scores: Array, lists: Array, count: int) -> Array:

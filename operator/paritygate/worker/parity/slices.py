@@ -9,14 +9,15 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from paritygate.api.base import decimal
 from paritygate.api.report import Check, CheckName, Measurement, NotJudged, OutputRole
 from paritygate.api.spec import Equivalence, Slice
-from paritygate.worker.parity.columns import cells, is_ragged, row_hashes
+from paritygate.worker.parity.columns import cells, different, is_ragged, row_hashes
 from paritygate.worker.parity.evidence import MIN_ROWS, Evidence, codes_of, count_units
 from paritygate.worker.parity.flips import decisions_of
-from paritygate.worker.parity.measure import check, count, percent
+from paritygate.worker.parity.measure import check, count, number, percent
 from paritygate.worker.parity.metrics import limit_of, measured, rows_of, task_metric
 from paritygate.worker.parity.rows import worst_rows
 from paritygate.worker.parity.scoring import scores_of
@@ -92,7 +93,8 @@ def _values(column: Any) -> tuple[Array, list[str]]:
     if len(values) <= _MANY_VALUES or len(numbers) < len(values) - 1:
         return codes, [_name(value) for value in values]
     table = np.asarray([float(v) if isinstance(v, int | float) else np.nan for v in values])[codes]
-    edges = np.unique(np.nanquantile(table, [0, 0.25, 0.5, 0.75, 1]))
+    # Infinities fall into the outermost bins.
+    edges = np.unique(np.nanquantile(np.where(np.isinf(table), np.nan, table), [0, 0.25, 0.5, 0.75, 1]))
     bins = np.clip(np.searchsorted(edges, table, side="right") - 1, 0, len(edges) - 2)
     bins = np.where(np.isnan(table), len(edges) - 1, bins)
     names = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
@@ -169,26 +171,47 @@ def _units(evidence: Evidence, part: Part) -> int:
     return count_units(evidence.units[part.rows])
 
 
-def _flipped(evidence: Evidence) -> Array | None:
-    """(rows,) bool: rows with any flip that is no tie; None = no decision is defined on rows."""
+@dataclass(frozen=True)
+class _Harm:
+    """Which rows count as harmed."""
+
+    rows: Array
+    """(rows,) bool."""
+    statistic: str
+    verb: str
+
+
+def _harmed(evidence: Evidence) -> _Harm:
+    """Rows that flip and are no ties; where the outputs stand for no decision on rows, those beyond tolerance."""
     flips = [decision.real for decision in decisions_of(evidence) if decision.sides is not None]
-    return np.logical_or.reduce(flips) if flips else None
+    if flips:
+        return _Harm(np.logical_or.reduce(flips), "flip rate", "flip")
+    beyond = evidence.unanswered.copy()
+    for pair in evidence.pairs:
+        if pair.tolerance is None:
+            beyond |= different(pair.reference, pair.candidate)
+        else:
+            beyond |= ~(evidence.errors[pair.output.name].ratio <= 1)
+    return _Harm(beyond, "share beyond tolerance", "lie beyond tolerance")
+
+
+def _judges_rows(evidence: Evidence, part: Part | None = None) -> bool:
+    """Whether single rows count. A model that was trained anew is another model in nearly every row."""
+    stated = part is not None and part.stated is not None and part.stated.max_flip_rate is not None
+    return stated or evidence.policy.equivalence is not Equivalence.METRIC
 
 
 def _critical(evidence: Evidence, part: Part) -> Iterator[Measurement]:
     if part.stated is None:
         return
-    equivalence = evidence.policy.equivalence
-    flipped = _flipped(evidence)
-    judges_flips = equivalence is Equivalence.DECISION or part.stated.max_flip_rate is not None
-    if flipped is not None and judges_flips:
+    blocking = evidence.policy.equivalence is not Equivalence.NUMERIC
+    if _judges_rows(evidence, part):
         limit = float(part.stated.max_flip_rate or evidence.policy.validation.decisions.max_flip_rate)
-        yield _flip_rate(evidence, part, flipped, limit, blocking=equivalence is not Equivalence.NUMERIC)
+        yield _rate(evidence, part, _harmed(evidence), limit, blocking=blocking)
     metric = task_metric(evidence)
     drop = decimal(part.stated.max_drop) if part.stated.max_drop is not None else limit_of(metric)
     if drop is None:
         return
-    blocking = equivalence is not Equivalence.NUMERIC
     scores = scores_of(evidence, (metric.name,))
     chosen = np.isin(scores[0].rows, part.rows) if scores else np.zeros(0, dtype=bool)
     if not chosen.any():
@@ -200,17 +223,18 @@ def _critical(evidence: Evidence, part: Part) -> Iterator[Measurement]:
     yield measured(evidence, rows_of(scores[0], chosen), drop, blocking=blocking, subject=part.name)
 
 
-def _flip_rate(evidence: Evidence, part: Part, flipped: Array, limit: float, *, blocking: bool) -> Measurement:
+def _rate(evidence: Evidence, part: Part, harm: _Harm, limit: float, *, blocking: bool) -> Measurement:
     units, alpha = evidence.units[part.rows], evidence.policy.alpha
-    total, events = count_units(units), count_units(units[flipped[part.rows]])
+    total, events = count_units(units), count_units(units[harm.rows[part.rows]])
     bounds = clopper_pearson(events, total, alpha)
     most = most_events(total, limit, alpha)
     error = np.zeros(evidence.rows)
-    error[part.rows] = flipped[part.rows]
+    error[part.rows] = harm.rows[part.rows]
     few = total < MIN_ROWS and blocking
+    damage = "flipped" if harm.verb == "flip" else "changed"
     return Measurement(
         subject=part.name,
-        statistic="flip rate",
+        statistic=harm.statistic,
         rows=total,
         measured=bounds.measured,
         lower=bounds.lower,
@@ -219,20 +243,30 @@ def _flip_rate(evidence: Evidence, part: Part, flipped: Array, limit: float, *, 
         blocking=blocking,
         unjudged=f"it has {total:,} {evidence.unit_name}; at least {MIN_ROWS} are needed" if few else None,
         rows_needed=rows_for_rate(bounds.measured, limit, alpha) if bounds.lower <= limit < bounds.upper else None,
-        smallest_damage=f"{most + 1:,} flipped {evidence.unit_name} in {part.name}" if 0 <= most < total else None,
+        smallest_damage=f"{most + 1:,} {damage} {evidence.unit_name} in {part.name}" if 0 <= most < total else None,
         worst=worst_rows(evidence, error),
     )
 
 
 def _harm(evidence: Evidence, found: list[Part]) -> Iterator[Measurement]:
-    """Evidence of harm among slices that are not critical: lower bounds at levels that Holm's procedure allots."""
-    flipped = _flipped(evidence)
+    """Evidence of harm among slices that are not critical: lower bounds at levels that Holm's procedure allots.
+
+    Decisions count by rows. Where there are none, so does the metric: it says how much worse, not how often.
+    """
     judged = [part for part in found if not part.critical and _units(evidence, part) >= MIN_ROWS]
-    if flipped is None or not judged:
+    if not judged:
         return
+    harm = _harmed(evidence)
+    if harm.verb == "flip" or _judges_rows(evidence):
+        yield from _by_rows(evidence, judged, harm)
+    if harm.verb != "flip":
+        yield from _by_metric(evidence, judged)
+
+
+def _by_rows(evidence: Evidence, judged: list[Part], harm: _Harm) -> Iterator[Measurement]:
     default = float(evidence.policy.validation.decisions.max_flip_rate)
     totals = np.asarray([_units(evidence, part) for part in judged])
-    events = np.asarray([count_units(evidence.units[part.rows][flipped[part.rows]]) for part in judged])
+    events = np.asarray([count_units(evidence.units[part.rows][harm.rows[part.rows]]) for part in judged])
     limits = [
         float(part.stated.max_flip_rate) if part.stated and part.stated.max_flip_rate else default for part in judged
     ]
@@ -243,21 +277,58 @@ def _harm(evidence: Evidence, found: list[Part]) -> Iterator[Measurement]:
         bounds = clopper_pearson(int(event), int(total), float(level))
         yield Measurement(
             subject=part.name,
-            statistic="flip rate, at least",
+            statistic=f"{harm.statistic}, at least",
             rows=int(total),
             measured=bounds.lower,
             limit=limit,
             blocking=False,
-            message=f"{part.name}: {int(event):,} of {count(int(total), evidence.unit_name)} flip "
+            message=f"{part.name}: {int(event):,} of {count(int(total), evidence.unit_name)} {harm.verb} "
             f"({percent(bounds.measured)}, at least {percent(bounds.lower)} after Holm's correction).",
         )
+
+
+def _by_metric(evidence: Evidence, judged: list[Part]) -> Iterator[Measurement]:
+    """By how much the metric drops at least. Tails by the normal approximation, with the bootstrap's spread."""
+    metric = task_metric(evidence)
+    scores = scores_of(evidence, (metric.name,))
+    if not scores:
+        return
+    alpha = evidence.policy.alpha
+    drops = []
+    for part in judged:
+        chosen = np.isin(scores[0].rows, part.rows)
+        own = measured(evidence, rows_of(scores[0], chosen), None, blocking=False) if chosen.any() else None
+        if own is not None and own.measured is not None and own.lower is not None and own.rows >= MIN_ROWS:
+            stated = part.stated.max_drop if part.stated else None
+            limit = decimal(stated) if stated is not None else limit_of(metric) or 0.0
+            drops.append((part, own.rows, own.measured, (own.measured - own.lower) / stats.norm.isf(alpha), limit))
+    p_values = np.asarray([_tail(drop, spread, limit) for _, _, drop, spread, limit in drops], dtype=float)
+    for (part, rows, drop, spread, limit), level in zip(drops, holm(p_values, alpha), strict=True):
+        least = drop - float(stats.norm.isf(level)) * spread
+        yield Measurement(
+            subject=part.name,
+            statistic=f"drop in {metric.name.value}, at least",
+            rows=rows,
+            measured=least,
+            limit=limit,
+            blocking=False,
+            message=f"{part.name}: {metric.name.value} is worse by {number(drop)}, at least {number(least)} after "
+            f"Holm's correction, on {count(rows, evidence.unit_name)}.",
+        )
+
+
+def _tail(drop: float, spread: float, limit: float) -> float:
+    """p-value that the drop does not exceed its limit."""
+    if spread <= 0:
+        return 0.0 if drop > limit else 1.0
+    return float(stats.norm.sf((drop - limit) / spread))
 
 
 def _message(found: list[Part], measurements: list[Measurement]) -> str:
     if not found:
         return "The dataset has no slices: no column is declared, no class is known and no value is missing."
     if not measurements:
-        return f"None of the {len(found):,} slices has a decision and enough rows to judge."
+        return f"None of {count(len(found), 'slices')} has {MIN_ROWS} rows, with labels where the metric is judged."
     harmed = [m for m in measurements if m.measured is not None and m.limit is not None and m.measured > m.limit]
     if not harmed:
         return f"No evidence of harm in {count(len(measurements), 'slices')} of {MIN_ROWS} or more rows."

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+
+# Not scipy.stats, whose import takes longer than all that is computed here.
+from scipy import special
 
 Array = npt.NDArray[Any]
 POWER: Final = 0.8
@@ -34,8 +36,8 @@ def clopper_pearson(events: int, trials: int, alpha: float) -> Bounds:
     """
     if trials == 0:
         return Bounds(math.nan, 0.0, 1.0)
-    lower = float(stats.beta.ppf(alpha, events, trials - events + 1)) if events else 0.0
-    upper = float(stats.beta.ppf(1 - alpha, events + 1, trials - events)) if events < trials else 1.0
+    lower = float(special.betaincinv(events, trials - events + 1, alpha)) if events else 0.0
+    upper = float(special.betaincinv(events + 1, trials - events, 1 - alpha)) if events < trials else 1.0
     return Bounds(events / trials, lower, upper)
 
 
@@ -78,10 +80,22 @@ def rows_for_rate(rate: float, limit: float, alpha: float, power: float = POWER)
 def _tells(rate: float, limit: float, alpha: float, trials: int, power: float) -> bool:
     if rate < limit:
         most = most_events(trials, limit, alpha)
-        return most >= 0 and float(stats.binom.cdf(most, trials, rate)) >= power
+        return most >= 0 and float(special.bdtr(most, trials, rate)) >= power
     # By the duality of test and interval, the lower bound exceeds the limit at counts whose tail under it is < alpha.
-    least = int(stats.binom.isf(alpha, trials, limit)) + 1
-    return float(stats.binom.sf(least - 1, trials, rate)) >= power
+    least = _rejected(trials, limit, alpha)
+    return float(special.bdtrc(least - 1, trials, rate)) >= power
+
+
+def _rejected(trials: int, limit: float, alpha: float) -> int:
+    """The least events in `trials` whose probability of being reached at rate `limit` is at most `alpha`."""
+    low, high = 0, trials + 1
+    while low < high:
+        middle = (low + high) // 2
+        if special.bdtrc(middle - 1, trials, limit) <= alpha:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def rows_for_difference(bounds: Bounds, limit: float, rows: int, alpha: float, power: float = POWER) -> int | None:
@@ -93,8 +107,8 @@ def rows_for_difference(bounds: Bounds, limit: float, rows: int, alpha: float, p
     spread = bounds.upper - bounds.measured if gap > 0 else bounds.measured - bounds.lower
     if gap == 0 or rows == 0 or not (math.isfinite(gap) and math.isfinite(spread)):
         return None
-    quantile = float(stats.norm.ppf(1 - alpha))
-    needed = rows * ((quantile + float(stats.norm.ppf(power))) * spread / quantile / gap) ** 2
+    quantile = float(special.ndtri(1 - alpha))
+    needed = rows * ((quantile + float(special.ndtri(power))) * spread / quantile / gap) ** 2
     return max(rows + 1, math.ceil(needed)) if needed <= _MOST_ROWS else None
 
 
@@ -114,7 +128,7 @@ def tango(broken: int, fixed: int, rows: int, alpha: float) -> Bounds:
     if rows == 0:
         return Bounds(math.nan, -1.0, 1.0)
     difference = (broken - fixed) / rows
-    quantile = float(stats.norm.ppf(1 - alpha))
+    quantile = float(special.ndtri(1 - alpha))
 
     def score(delta: float) -> float:
         b = -broken - fixed + (2 * rows - broken + fixed) * delta
@@ -149,7 +163,7 @@ def mcnemar(broken: int, fixed: int) -> float:
     """
     if broken + fixed == 0:
         return 1.0
-    return float(stats.binomtest(broken, broken + fixed).pvalue)
+    return min(1.0, 2.0 * float(special.bdtr(min(broken, fixed), broken + fixed, 0.5)))
 
 
 def holm(p_values: Array, alpha: float) -> Array:
@@ -173,4 +187,4 @@ def holm(p_values: Array, alpha: float) -> Array:
 
 def binomial_tail(events: Array, trials: Array, limit: float) -> Array:
     """P(X ≥ events) for X ~ Bin(trials, limit): the p-value that a rate does not exceed `limit`."""
-    return np.asarray(stats.binom.sf(np.asarray(events) - 1, trials, limit))
+    return np.asarray(special.bdtrc(np.asarray(events) - 1.0, trials, limit))

@@ -1,16 +1,17 @@
 """Tolerances τ, and errors in their unit.
 
-τ of an element is the larger of `atol · scale + rtol · max(|reference|, scale)` and ten times the source's own noise.
+τ of an element is the larger of `atol · scale + rtol · max(|reference|, scale)` and ten times the source's own noise,
+the latter up to a hundred times the default of the column.
 rtol and atol are the defaults of the coarser of the source's and the wire's dtype, as in torch.testing.assert_close
 (https://pytorch.org/docs/stable/testing.html). `scale` is the median magnitude of the element's last-axis column, so
 that a column of small numbers is not judged by the tolerance of a column of large ones. For probabilities the scale
 is at least 1 / classes: rare classes are judged by their logarithms as well. Tolerances that the user states count
-literally, as atol + rtol · |reference|.
+literally, as atol + rtol · |reference|; where only one of them is stated, the other keeps its default.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -47,11 +48,11 @@ class Tolerance:
     rtol: float
     atol: float
     scale: Array
-    """(columns,) magnitude by which atol counts; ones where the user states the tolerance."""
+    """(columns,) magnitude by which atol counts; ones where the user states atol."""
     rounding: float
     """Unit roundoff of the coarser datatype."""
-    floor: float = 0.0
-    """Ten times the noise of the source, in the output's unit; 0 where it does not count."""
+    floor: Array | float = 0.0
+    """Ten times the noise of the source, in the output's unit, by column; 0 where it does not count."""
     noise: float = 0.0
     """The source's noise, p99.9, in the output's unit."""
     stated: bool = False
@@ -67,17 +68,31 @@ class Tolerance:
                 magnitude = np.maximum(magnitude, self.scale)
             return np.maximum(self.atol * self.scale + self.rtol * magnitude, self.floor)
 
+    def with_noise(self, noise: float) -> Tolerance:
+        """With ten times `noise`, in the output's unit, as the least that is allowed, up to 100 times the default.
+
+        A tolerance that the user states, or that a noisy source must not widen, stays as it is.
+        """
+        if self.stated or self.noisy:
+            return self
+        most = NOISE_FACTOR**2 * (self.rtol + self.atol) * self.scale
+        return replace(self, floor=np.maximum(self.floor, np.minimum(NOISE_FACTOR * noise, most)))
+
     @property
     def typical(self) -> float:
         """τ of an element of median magnitude in the median column."""
-        scale = float(np.median(self.scale)) if self.scale.size else 1.0
-        return max((self.atol + self.rtol) * scale, self.floor)
+        return float(np.median(self._by_column))
 
     @property
     def smallest(self) -> float:
         """τ of an element of median magnitude in the column with the smallest."""
-        scale = float(self.scale.min()) if self.scale.size else 1.0
-        return max((self.atol + self.rtol) * scale, self.floor)
+        return float(self._by_column.min())
+
+    @property
+    def _by_column(self) -> Array:
+        """(columns,) τ of an element of median magnitude; one column where there is none."""
+        scale = self.scale if self.scale.size else np.ones(1)
+        return np.maximum((self.atol + self.rtol) * scale, self.floor if self.scale.size else 0.0)
 
 
 @dataclass(frozen=True)
@@ -113,15 +128,18 @@ def tolerance_of(
         return Tolerance(
             rtol=rtol if user_rtol is None else decimal(user_rtol),
             atol=atol if user_atol is None else decimal(user_atol),
-            scale=np.ones_like(scale),
+            # Stating rtol alone must not bring an absolute tolerance of 1e-5 to numbers of 1e-5.
+            scale=scale if user_atol is None else np.ones_like(scale),
             rounding=rounding,
             noise=measured,
             stated=True,
         )
     default = Tolerance(rtol=rtol, atol=atol, scale=scale, rounding=rounding, noise=measured)
     noisy = noise is not None and (noise.stochastic or not measured <= NOISE_FACTOR * default.typical)
-    floor = 0.0 if noisy else NOISE_FACTOR * measured
-    return Tolerance(rtol=rtol, atol=atol, scale=scale, rounding=rounding, floor=floor, noise=measured, noisy=noisy)
+    # The noise is one number for all columns: a column of millions must not excuse errors in one of thousandths.
+    if noisy:
+        return replace(default, noisy=True)
+    return default.with_noise(measured)
 
 
 def row_errors(reference: Array, candidate: Array, tolerance: Tolerance) -> RowErrors:
@@ -207,13 +225,13 @@ def _scale(output: OutputSignature, reference: Array) -> Array:
     scale = np.ones(columns)
     known = ~np.isnan(magnitudes).all(axis=0) if len(magnitudes) else np.zeros(columns, dtype=bool)
     if known.any():
-        finite = magnitudes[:, known]
-        median = np.nanmedian(finite, axis=0)
-        root_mean_square = np.sqrt(np.nanmean(finite**2, axis=0))
-        # Mostly zeros, as in word counts: the median says nothing about the others.
-        own = np.where(median > 0, median, root_mean_square)
-        overall = float(np.sqrt(np.nanmean(finite**2)))
-        scale[known] = np.where(own > 0, own, overall or 1.0)
+        own = np.nanmedian(magnitudes[:, known], axis=0)
+        # Mostly zeros, as in word counts: the median of the others counts, which no outlier can raise.
+        for column in np.flatnonzero(own == 0):
+            others = magnitudes[:, known][:, column]
+            own[column] = np.median(others[others > 0]) if (others > 0).any() else 0.0
+        # Nothing but zeros: no larger than the smallest of the other columns, whatever the largest is.
+        scale[known] = np.where(own > 0, own, min([1.0, *own[own > 0].tolist()]))
     if output.role is OutputRole.PROBABILITIES and columns:
         scale = np.maximum(scale, 1.0 / max(columns, 2))
     return scale

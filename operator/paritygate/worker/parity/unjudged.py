@@ -32,6 +32,7 @@ def not_judged(evidence: Evidence, checks: tuple[Check, ...]) -> tuple[NotJudged
         *_repeats(evidence),
         *_probes(evidence),
         *_categories(evidence),
+        *_coverage(evidence),
         *too_small(evidence),
         *_vacuity(checks),
     )  # fmt: skip
@@ -114,12 +115,38 @@ def _categories(evidence: Evidence) -> Iterator[NotJudged]:
             )
 
 
+def _coverage(evidence: Evidence) -> Iterator[NotJudged]:
+    """Leaves and categories of the model that no row reaches."""
+    for entry in evidence.capture.coverage:
+        unseen = entry.total - entry.rows
+        if not unseen:
+            continue
+        probed = f"; probes reach {entry.probes:,} of these" if entry.probes else ""
+        if entry.kind == "leaves":
+            yield NotJudged(
+                what=f"{unseen:,} of {entry.total:,} leaves of {entry.subject}",
+                why=f"no row ends there{probed}; bring rows that do, such as rarer cases, or more of them",
+            )
+        else:
+            shown = ", ".join(entry.examples) + (", …" if unseen > len(entry.examples) else "")
+            yield NotJudged(
+                what=f"{entry.subject}: {shown}",
+                why=f"of the {entry.total:,} categories that the model knows, no row shows "
+                f"{'this' if unseen == 1 else f'these {unseen:,}'}{probed}; bring rows that do",
+            )
+    if evidence.capture.coverage_skipped is not None:
+        yield NotJudged(
+            what="leaves and categories that no row reaches",
+            why=f"they were not counted to the end: {evidence.capture.coverage_skipped}",
+        )
+
+
 def _vacuity(checks: tuple[Check, ...]) -> Iterator[NotJudged]:
     if not any(check.name is CheckName.VACUITY for check in checks):
         failed = verdict_of(checks) is Verdict.FAILED
         yield NotJudged(
             what="vacuity",
-            why="the candidate failed, so nothing remains to be shown"
+            why="the candidate failed, and not even one that answers as the source does would pass on these rows"
             if failed
             else "the other checks are inconclusive already",
         )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from paritygate.api.report import Check, CheckName, Measurement, Verdict
 from paritygate.api.spec import Equivalence
 from paritygate.core.verdict import verdict_of
-from paritygate.worker.parity.columns import is_ragged
+from paritygate.worker.parity.columns import cells, is_ragged, row_hashes
 from paritygate.worker.parity.evidence import MIN_ROWS, Evidence, Table, count_units
 from paritygate.worker.parity.flips import decisions_of
 from paritygate.worker.parity.measure import check, count
@@ -26,15 +26,39 @@ _SEED: Final = 1_898_0117
 
 def vacuity(evidence: Evidence, judge: Judge) -> Check:
     """Would this run have stopped a broken candidate? `judge` are the checks that see only the rows' answers."""
+    few = _few(evidence)
+    if few is not None:
+        message = f"Nothing is claimed on fewer than {MIN_ROWS} rows that differ; there {_are(few.rows)}."
+        return check(CheckName.VACUITY, [few], message)
     measurements = [_sabotaged(evidence, judge, name, candidate) for name, candidate in sabotages(evidence)]
     caught = sum(m.unjudged is None for m in measurements)
     message = f"{caught} of {len(measurements)} deliberate defects were stopped"
-    message += (
-        ": " + "; ".join(m.subject for m in measurements) + "."
-        if caught == len(measurements)
-        else f"; not stopped: {'; '.join(m.subject for m in measurements if m.unjudged)}."
-    )
+    if caught == len(measurements):
+        message += ": " + "; ".join(m.subject for m in measurements) + "."
+    else:
+        message += f"; these would pass as well: {'; '.join(m.subject for m in measurements if m.unjudged)}. The rows "
+        message += "are too few or too much alike."
     return check(CheckName.VACUITY, measurements, message)
+
+
+def _are(rows: int) -> str:
+    return "is 1" if rows == 1 else f"are {rows:,}"
+
+
+def _few(evidence: Evidence) -> Measurement | None:
+    """None = there are rows enough to claim anything. Rows of a group count: what is exact needs no independence."""
+    distinct = len(np.unique(row_hashes(list(evidence.inputs.values()), evidence.rows)))
+    if distinct >= MIN_ROWS:
+        return None
+    return Measurement(
+        subject="all rows",
+        statistic="distinct rows",
+        rows=distinct,
+        measured=float(distinct),
+        blocking=True,
+        unjudged=f"there are {distinct:,}, and at least {MIN_ROWS} are needed",
+        rows_needed=MIN_ROWS,
+    )
 
 
 def sabotages(evidence: Evidence) -> Iterator[tuple[str, Table]]:
@@ -117,20 +141,35 @@ def _spread(evidence: Evidence, rows: Array, rate: float) -> Array:
 def _swapped(evidence: Evidence, rows: Array) -> Table:
     """The candidate's answers, in which each of `rows` gets the answer of a row that the source decides otherwise."""
     decision = next((d for d in decisions_of(evidence) if d.sides is not None), None)
-    others = np.empty(len(rows), dtype=np.int64)
-    if decision is not None and decision.sides is not None:
-        sides = decision.sides
+    sides = decision.sides if decision is not None else None
+    if sides is None or (sides == sides[:1]).all():
+        others = _unlike(evidence, rows)
+    else:
         present, first = np.unique(sides, return_index=True)
         position = np.searchsorted(present, sides[rows])
-        others[:] = first[(position + 1) % len(present)]
-    else:
-        others[:] = (rows + evidence.rows // 2) % evidence.rows
+        others = first[(position + 1) % len(present)]
     swapped = {}
     for name, column in evidence.candidate.items():
         changed = column.copy()
         changed[rows] = column[others]
         swapped[name] = changed
     return swapped
+
+
+def _unlike(evidence: Evidence, rows: Array) -> Array:
+    """For each of `rows` a row that the source answers otherwise, the furthest away; itself if there is none."""
+    for pair in evidence.pairs:
+        if pair.tolerance is None or is_ragged(pair.reference) or not pair.reference.size:
+            continue
+        values = np.nan_to_num(cells(pair.reference).astype(np.float64), posinf=0.0, neginf=0.0)
+        with np.errstate(all="ignore"):
+            spread = np.nan_to_num(np.ptp(values, axis=0) / np.abs(values).max(axis=0))
+        column = values[:, int(spread.argmax())]
+        low, high = int(column.argmin()), int(column.argmax())
+        return np.where(column[rows] - column[low] > column[high] - column[rows], low, high)
+    answers = row_hashes(list(evidence.reference.values()), evidence.rows)
+    other = np.flatnonzero(answers != answers[:1])
+    return np.where(answers[rows] == answers[:1], other[0], 0) if len(other) else rows
 
 
 def _dropped(evidence: Evidence, shuffled: Array) -> Iterator[tuple[str, Table]]:

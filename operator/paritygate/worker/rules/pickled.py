@@ -110,10 +110,11 @@ def hgb_categorical(contents: Contents) -> Finding | None:
 
 def forest_ties(contents: Contents) -> Finding | None:
     """Forests that classify."""
-    counts = [len(_members(symbol)) for symbol in contents.instances(*_FORESTS)]
+    # An ensemble holds the forest that it was given beside the fitted ones.
+    counts = sorted({count for symbol in contents.instances(*_FORESTS) if (count := len(_members(symbol)))})
     if not counts:
         return None
-    return findings.FOREST_TIES.found(f"a forest of {' and '.join(map(str, counts))} trees votes on classes")
+    return findings.FOREST_TIES.found(f"forests of {' and '.join(map(str, counts))} trees vote on classes")
 
 
 def scaler_cancellation(contents: Contents) -> Finding | None:

@@ -47,6 +47,8 @@ class Converted:
     findings: tuple[Finding, ...] = ()
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Text input → every value that the model takes, where unknown ones are refused by the source."""
+    steps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Step of the source, as its capture names it → tensors that hold its columns side by side."""
 
 
 class SourceModule(Protocol):

@@ -12,7 +12,7 @@ from paritygate.api.artifacts import Assessment
 from paritygate.api.spec import Source, SourceFormat
 from paritygate.errors import ConfigurationError
 from paritygate.storage.digests import digest_of_path
-from paritygate.worker.pickles import read_pickle, unreadable
+from paritygate.worker.pickles import named, read_pickle
 from paritygate.worker.rules.pickled import estimators, framework_versions, pickle_findings, unknown_imports
 from paritygate.worker.sources import Conversion, Converted
 from paritygate.worker.sources._files import size_of_model
@@ -23,12 +23,20 @@ _ENDINGS: Final = agent_sklearn.ENDINGS
 
 
 def assess(model: Path, source: Source) -> Assessment:
-    """What the file says. ConfigurationError: it is truncated, of another format, or holds no estimator."""
+    """What the file says. ConfigurationError: it is truncated, of another format, or holds no estimator.
+
+    Foreign code may be an estimator by what it can do, which only loading tells.
+    """
     file = model_file(model)
     contents = read_pickle(file)
     classes = estimators(contents)
-    if not classes:
-        raise unreadable(file, "a scikit-learn model", "no estimator is in it")
+    custom = unknown_imports(contents)
+    if not classes and not custom:
+        raise ConfigurationError(
+            "WrongFormat",
+            f"source.uri: {file.name} holds {named(contents.root)} and no estimator of scikit-learn; save the fitted "
+            "estimator or pipeline itself",
+        )
     versions = framework_versions(contents)
     return Assessment(
         format=SourceFormat.SKLEARN,
@@ -40,7 +48,7 @@ def assess(model: Path, source: Source) -> Assessment:
         parameters=contents.parameters(),
         estimators=classes,
         imports=contents.imports,
-        custom_code=unknown_imports(contents),
+        custom_code=custom,
         findings=pickle_findings(contents, installed=_capturing(source)),
     )
 
@@ -69,6 +77,7 @@ def convert(conversion: Conversion) -> Converted:
         converter={name: version(name) for name in ("onnx", "paritygate", "scikit-learn", "skl2onnx")},
         findings=tuple(w.findings),
         categories=w.categories,
+        steps=w.steps,
     )
 
 

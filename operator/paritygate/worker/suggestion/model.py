@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -220,6 +220,15 @@ def _with_objective(model: Model, told: tuple[str, tuple[str, ...], int, int]) -
         width=width,
         class_count=model.class_count or count,
     )
+
+
+def with_names_of(model: Model, columns: Iterable[str]) -> Model:
+    """The model with its features under the dataset's names: LightGBM stores spaces as underscores."""
+    if model.format is not SourceFormat.LIGHTGBM or model.features is None:
+        return model
+    present = set(columns)
+    stored = {name.replace(" ", "_"): name for name in present if name.replace(" ", "_") not in present}
+    return replace(model, features=tuple(stored.get(name, name) for name in model.features))
 
 
 def _with_signature(model: Model) -> Model:

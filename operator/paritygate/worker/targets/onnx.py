@@ -5,7 +5,7 @@ Works on the file without its external data, so models above 2 GB cost no memory
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
@@ -28,6 +28,7 @@ SERVED_DOMAINS: Final[dict[str, int]] = {"": NEWEST_OPSET, "ai.onnx": NEWEST_OPS
 OLDEST_OPSET: Final = 13
 
 _DATATYPES: Final = {element_type: datatype for datatype, element_type in ELEMENT_TYPES.items()}
+_CLASSIFIERS: Final = {"LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"}
 _Step: TypeAlias = Callable[[onnx.GraphProto, str, str], onnx.NodeProto]
 _REAL: Final = {Datatype.FP16, Datatype.BF16, Datatype.FP32, Datatype.FP64}
 
@@ -55,6 +56,8 @@ class Finished:
     adaptations: tuple[str, ...]
     narrowed: tuple[str, ...] = ()
     """Inputs that the model itself takes in single precision, though the wire carries more."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Tensors whose names had to change, old → new."""
 
 
 @dataclass
@@ -66,6 +69,7 @@ class _Edit:
     after: list[onnx.NodeProto] = field(default_factory=list)
     adaptations: list[str] = field(default_factory=list)
     narrowed: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 def described(name: str, datatype: Datatype | None, shape: Sequence[int] | None) -> str:
@@ -110,6 +114,8 @@ def finish(path: Path, signature: Signature, *, brought: bool = False) -> Finish
     _check_versions(model, where)
     edit = _Edit(model)
     _bypass_zipmaps(edit)
+    if brought:
+        _free_labels(edit)
     _adapt(edit, signature, where=where, brought=brought)
     nodes = [*edit.before, *model.graph.node, *edit.after]
     del model.graph.node[:]
@@ -123,7 +129,7 @@ def finish(path: Path, signature: Signature, *, brought: bool = False) -> Finish
     except onnx.checker.ValidationError as error:
         raise ConfigurationError("CandidateInvalid", f"{where} is not a valid ONNX model: {error}") from error
     opset = max(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
-    return Finished(opset, model.ir_version, tuple(edit.adaptations), tuple(edit.narrowed))
+    return Finished(opset, model.ir_version, tuple(edit.adaptations), tuple(edit.narrowed), edit.renamed)
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:
@@ -185,6 +191,26 @@ def _bypass_zipmaps(edit: _Edit) -> None:
             output.CopyFrom(value_info(output.name, Datatype.FP32, (-1, -1)))
 
 
+def _free_labels(edit: _Edit) -> None:
+    """Corrects labels declared as one value although their classifier gives one per row, as onnxmltools declares them.
+
+    Only where nothing but casts stands between: elsewhere a declared size of 1 may be meant.
+    """
+    graph = edit.model.graph
+    made_by = {output: node for node in graph.node for output in node.output}
+    for output in graph.output:
+        tensor = _tensor(output)
+        if tensor.shape != (1,) or tensor.datatype is None:
+            continue
+        name = output.name
+        while name in made_by and made_by[name].op_type in {"Identity", "Cast"}:
+            name = made_by[name].input[0]
+        node = made_by.get(name)
+        if node is not None and node.op_type in _CLASSIFIERS and node.output[0] == name:
+            edit.adaptations.append(f"output {output.name}: declared as [1], its {node.op_type} gives one per row")
+            output.CopyFrom(value_info(output.name, tensor.datatype, (-1,)))
+
+
 def _adapt(edit: _Edit, signature: Signature, *, where: str, brought: bool) -> None:
     """Puts the signature's tensors around the graph, whose own inputs and outputs become inner tensors."""
     graph = edit.model.graph
@@ -199,7 +225,7 @@ def _adapt(edit: _Edit, signature: Signature, *, where: str, brought: bool) -> N
         raise _differs("outputs", signature.outputs, found[1], where)
     dropped = sorted({tensor.name for tensor in found[1]} - {own.name for own in outputs.values()})
     edit.adaptations.extend(f"output {name}: dropped, the source has none like it" for name in dropped)
-    inner = _inner_names(graph, signature, found)
+    inner = edit.renamed = _inner_names(graph, signature, found)
     given = [value for value in graph.input if value.name in {tensor.name for tensor in graph.initializer}]
     del graph.input[:]
     del graph.output[:]

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paritygate.api.artifacts import Noise, Probe
+from paritygate.api.artifacts import Coverage, Noise, Probe
 from paritygate.api.report import Check, CheckName, Gap, TensorSignature, Verdict
 from paritygate.api.spec import Dataset, Datatype, Decisions, Equivalence, Metric, MetricName, Numeric, Slice, Task
 from paritygate.core.verdict import verdict_of
 from paritygate.worker.parity.diagnosis import diagnose
 from paritygate.worker.parity.evidence import BatchAnswers, Evidence, Offer, ProbeAnswer
 from paritygate.worker.parity.judge import judge
+from paritygate.worker.parity.measure import times
 from paritygate.worker.parity.unjudged import not_judged
 
 DECISION, METRIC = Equivalence.DECISION, Equivalence.METRIC
@@ -317,9 +318,11 @@ def test_a_cast_that_changes_the_source_is_blamed_before_the_converter(classifie
     assert "FP64" in diagnosis.try_next
 
 
-def probed(classifier: Any, *, inside: bool, refused: str | None, answer: ProbeAnswer | None = None) -> Evidence:
+def probed(
+    classifier: Any, *, inside: bool, refused: str | None, answer: ProbeAnswer | None = None, kind: str = "nan"
+) -> Evidence:
     evidence = classifier()
-    probe = Probe(description="NaN in a", kind="nan", inside_domain=inside, refused=refused)
+    probe = Probe(description="NaN in a", kind=kind, inside_domain=inside, refused=refused)
     one = {name: column[:1] for name, column in evidence.reference.items()}
     answered = ProbeAnswer({name: column[:1] for name, column in evidence.candidate.items()})
     return replace(
@@ -344,6 +347,23 @@ def test_probes(classifier: Any, inside: bool, refused: str | None, answer: Any,
     assert verdict(probed(classifier, inside=inside, refused=refused, answer=answer)) is expected
 
 
+def test_a_label_without_a_task_says_what_to_state(regressor: Any) -> None:
+    labelled = regressor(task=Task.GENERIC, labelled=True)
+    assert "for task Generic; state validation.task" in check(labelled, CheckName.METRICS).message
+    assert check(regressor(task=Task.GENERIC), CheckName.METRICS).message.startswith("There are no labels")
+
+
+def test_a_batch_without_rows_needs_no_guard(classifier: Any) -> None:
+    evidence = probed(classifier, inside=False, refused="ValueError", kind="empty-batch")
+    assert check(evidence, CheckName.PROBES).measurements[0].measured == 0
+
+
+def test_a_batch_without_rows_must_be_answered_where_the_source_answers(classifier: Any) -> None:
+    refusal = ProbeAnswer({}, "send rows")
+    evidence = probed(classifier, inside=False, refused=None, answer=refusal, kind="empty-batch")
+    assert check(evidence, CheckName.PROBES).measurements[0].measured == 1
+
+
 def test_a_source_that_answers_all_rows_alike_proves_nothing(classifier: Any) -> None:
     evidence = classifier(1000, probabilities=np.tile([0.3, 0.7], (1000, 1)))
     found = check(evidence, CheckName.VACUITY)
@@ -353,6 +373,25 @@ def test_a_source_that_answers_all_rows_alike_proves_nothing(classifier: Any) ->
 
 def test_vacuity_tries_shuffling_shifting_and_the_smallest_slice(classifier: Any) -> None:
     assert len(check(classifier(), CheckName.VACUITY).measurements) == 3
+
+
+def test_vacuity_of_a_failed_candidate_is_reported_and_does_not_block(classifier: Any) -> None:
+    evidence = with_flips(classifier(), np.arange(50))
+    found = check(evidence, CheckName.VACUITY)
+    assert found.result is Verdict.PASSED
+    assert not found.blocking
+    assert found.message.startswith("In answers as the source gives them, 3 of 3 deliberate defects were stopped")
+    assert verdict(evidence) is Verdict.FAILED
+    assert not any(entry.what == "vacuity" for entry in not_judged(evidence, judge(evidence)))
+
+
+def test_vacuity_is_left_out_where_not_even_the_sources_own_answers_would_pass(classifier: Any) -> None:
+    evidence = with_flips(classifier(200, equivalence=DECISION), np.arange(50))
+    checks = judge(evidence)
+    assert verdict_of(checks) is Verdict.FAILED
+    assert CheckName.VACUITY not in {one.name for one in checks}
+    reason = next(entry.why for entry in not_judged(evidence, checks) if entry.what == "vacuity")
+    assert reason == "the candidate failed, and not even one that answers as the source does would pass on these rows"
 
 
 @pytest.mark.parametrize(
@@ -415,8 +454,42 @@ def test_batch_sizes(classifier: Any, shift: float, refused: str | None, expecte
     assert check(replace(evidence, batches=batches), CheckName.CONTRACT).result is expected
 
 
+@pytest.mark.parametrize(("shift", "expected"), [(0.0, Verdict.PASSED), (1e-2, Verdict.FAILED)])
+def test_batch_sizes_tried_on_a_few_rows_are_compared_on_these(
+    classifier: Any, shift: float, expected: Verdict
+) -> None:
+    evidence = classifier()
+    whole = {name: column[:14] for name, column in evidence.candidate.items()}
+    few = {name: column[:3] for name, column in whole.items()}
+    few["probabilities"] = few["probabilities"] + np.float32(shift)
+    batches = (BatchAnswers(3, np.arange(3), few), BatchAnswers(14, np.arange(14), whole))
+    assert check(replace(evidence, batches=batches), CheckName.CONTRACT).result is expected
+
+
 def test_loosened_limits_are_listed(classifier: Any) -> None:
     evidence = classifier(numeric=Numeric(atol="0.1"), decisions=Decisions(max_flip_rate="0.2"))
     said = " ".join(entry.what for entry in not_judged(evidence, judge(evidence)))
     assert "numeric.atol 0.1" in said
     assert "maxFlipRate 0.2" in said
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(17_712.4, "17,700 times"), (1.5, "1.5 times"), (99.99, "100 times"), (2.5e15, "2.5e+15 times")],
+)
+def test_ratios_are_told_in_words(ratio: float, words: str) -> None:
+    assert times(ratio) == words
+
+
+def test_leaves_and_categories_that_no_row_reaches_are_not_judged(classifier: Any) -> None:
+    coverage = (
+        Coverage(subject="forest", kind="leaves", total=3100, rows=2688, probes=37),
+        Coverage(subject="tree", kind="leaves", total=8, rows=8, probes=0),
+        Coverage(subject="city", kind="categories", total=4, rows=3, probes=0, examples=("Bonn",)),
+    )
+    evidence = classifier(capture={"coverage": coverage, "coverage_skipped": "too many"})
+    found = {entry.what: entry.why for entry in not_judged(evidence, judge(evidence))}
+    assert found["412 of 3,100 leaves of forest"].startswith("no row ends there; probes reach 37 of these; bring rows")
+    assert not any("leaves of tree" in what for what in found)
+    assert found["city: Bonn"] == "of the 4 categories that the model knows, no row shows this; bring rows that do"
+    assert found["leaves and categories that no row reaches"] == "they were not counted to the end: too many"

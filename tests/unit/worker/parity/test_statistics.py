@@ -95,6 +95,47 @@ def test_tango_solves_the_score_equation_at_the_restricted_maximum_likelihood() 
     assert score == pytest.approx(-stats.norm.ppf(0.975), abs=1e-4)
 
 
+def brute_force(broken: int, fixed: int, rows: int, quantile: float) -> tuple[float, float]:
+    """Bounds from the score test alone: at each difference the likelihood is maximised anew, by bisection of its
+    derivative, and the bounds are the last differences that the test does not reject.
+    """
+
+    def score(delta: float) -> float:
+        def slope(chance: float) -> float:
+            return broken / (chance + delta) + fixed / chance - 2 * (rows - broken - fixed) / (1 - 2 * chance - delta)
+
+        low, high = max(0.0, -delta) + 1e-13, (1 - delta) / 2 - 1e-13
+        chance = optimize.brentq(slope, low, high, xtol=1e-15) if slope(low) > 0 > slope(high) else low
+        return (broken - fixed - rows * delta) / math.sqrt(rows * (2 * chance + delta - delta**2))
+
+    middle = (broken - fixed) / rows
+    upper = optimize.brentq(lambda delta: score(delta) + quantile, middle, 1 - 1e-9)
+    lower = optimize.brentq(lambda delta: score(delta) - quantile, -1 + 1e-9, middle)
+    return lower, upper
+
+
+@pytest.mark.parametrize(
+    ("broken", "fixed", "rows"),
+    [(12, 2, 50), (1, 5, 60), (3, 3, 30), (40, 25, 400), (7, 0, 90), (0, 4, 200), (150, 160, 1000), (1, 0, 35)],
+)
+@pytest.mark.parametrize("alpha", [0.05, 0.025, 0.005])
+def test_tango_agrees_with_the_score_test_by_brute_force(broken: int, fixed: int, rows: int, alpha: float) -> None:
+    bounds = tango(broken, fixed, rows, alpha)
+    assert (bounds.lower, bounds.upper) == pytest.approx(
+        brute_force(broken, fixed, rows, float(stats.norm.isf(alpha))), abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("flips", [0, 3, 17])
+@pytest.mark.parametrize("rows", [100, 599, 2400])
+def test_the_bound_in_sentences_is_where_so_few_flips_have_one_chance_in_twenty(flips: int, rows: int) -> None:
+    """One-sided: P(at most `flips` | bound) = 0.05, which for no flips is 1 − 0.05^(1/rows)."""
+    upper = clopper_pearson(flips, rows, ALPHA).upper
+    assert stats.binom.cdf(flips, rows, upper) == pytest.approx(0.05, rel=1e-6)
+    if not flips:
+        assert upper == pytest.approx(1 - 0.05 ** (1 / rows), rel=1e-9)
+
+
 @pytest.mark.parametrize(("trials", "limit"), [(140, 0.01), (299, 0.01), (473, 0.01), (2000, 0.01), (50, 0.2)])
 def test_most_events_is_the_last_that_passes(trials: int, limit: float) -> None:
     most = most_events(trials, limit, ALPHA)

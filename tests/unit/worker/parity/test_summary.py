@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from paritygate.api.artifacts import Assessment
 from paritygate.api.digests import canonical_json, digest_of
 from paritygate.api.report import Check, CheckName, Environment, Measurement, Subject, Verdict
-from paritygate.api.spec import Equivalence
+from paritygate.api.spec import Equivalence, SourceFormat
 from paritygate.core.verdict import verdict_of
 from paritygate.worker.parity.report import Circumstances, report_of
 from paritygate.worker.parity.summary import LIMIT, size, summary_of
@@ -36,7 +38,7 @@ def test_a_passed_report_says_so_with_numbers(classifier: Any, circumstances: Ci
     report = report_of(classifier(), circumstances)
     assert report.verdict is Verdict.PASSED
     assert report.sentence.startswith("All 1,000 rows stay within tolerance")
-    assert "0.299%" in report.sentence
+    assert "0.3%" in report.sentence
     assert report.smallest_damage
     assert report.diagnosis is None
 
@@ -101,3 +103,15 @@ def test_the_longest_summary_stays_within_its_limit(classifier: Any, circumstanc
     assert size(summary) <= LIMIT
     assert len(summary.checks) == len(CheckName)
     assert verdict_of(summary.checks) is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("written", "differs"), [("1.2.2", True), ("1.9.4", False), (None, False)])
+def test_answers_of_another_version_than_wrote_the_model_are_a_finding(
+    classifier: Any, circumstances: Circumstances, written: str | None, *, differs: bool
+) -> None:
+    assessment = Assessment(
+        format=SourceFormat.SKLEARN, framework="scikit-learn", framework_version=written, digest=DIGEST, size=1
+    )
+    report = report_of(classifier(), replace(circumstances, assessment=assessment))
+    said = [finding.message for finding in report.findings if finding.rule == "VERSION-DIFFERS"]
+    assert said == (["written by scikit-learn 1.2.2; scikit-learn 1.9.0 recorded its answers"] if differs else [])

@@ -49,15 +49,31 @@ def test_rare_classes_are_judged_at_the_scale_of_a_uniform_guess() -> None:
     assert found.scale.tolist() == pytest.approx([1.0, 0.25, 0.25, 0.25])
 
 
-def test_columns_of_mostly_zeros_take_the_size_of_the_others() -> None:
+def test_columns_of_mostly_zeros_take_the_median_of_the_others() -> None:
     column = np.zeros(100)
-    column[0] = 10.0
-    assert tau(column[:, None]).scale[0] == pytest.approx(1.0)
+    column[:3] = [1e9, 10.0, 2.0]
+    assert tau(column[:, None]).scale[0] == 10.0
+
+
+@pytest.mark.parametrize(("other", "scale"), [(1e9, 1.0), (1e-3, 1e-3), (0.0, 1.0)])
+def test_columns_of_zeros_take_the_size_of_the_smallest_other_column_up_to_one(other: float, scale: float) -> None:
+    assert tau(np.column_stack([np.zeros(9), np.full(9, other)]), width=2).scale[0] == scale
+
+
+def test_stating_rtol_alone_keeps_the_scale_of_atol() -> None:
+    found = tau([[1e-4]] * 5, Numeric(rtol="1e-3"))
+    assert found.of(np.asarray([[1e-4]]))[0, 0] == pytest.approx(1.01e-7)
 
 
 def test_noise_widens_by_ten_floors() -> None:
     noise = Noise(output="out", floor=2e-5, rows=64)
     assert tau([[1.0]] * 5, noise=noise).of(np.asarray([[1.0]]))[0, 0] == pytest.approx(2e-4)
+
+
+def test_noise_of_a_large_column_widens_a_small_one_by_no_more_than_its_own_could() -> None:
+    reference = np.tile([1e6, 1e-3], (9, 1))
+    found = tau(reference, noise=Noise(output="out", floor=1.0, rows=64), width=2)
+    assert found.of(reference[:1])[0] == pytest.approx([11.3, 1.13e-6])
 
 
 @pytest.mark.parametrize(
@@ -137,3 +153,17 @@ def test_logarithms_forgive_what_rounding_cannot_hold(small: float) -> None:
     mine = np.tile([1 - small, small], (50, 1))
     found = tau(mine, role=OutputRole.PROBABILITIES, width=2)
     assert log_errors(mine, mine.astype(np.float32), found).ratio.max() <= 1
+
+
+def test_noise_of_one_answer_widens_its_own_tolerance_and_no_other() -> None:
+    output = OutputSignature(name="scores", datatype=Datatype.FP32, shape=(-1, 2), role=OutputRole.SCORES)
+    reference = np.asarray([[1.0, 2.0], [1.0, 2.0]], np.float32)
+    plain = tolerance_of(output, reference, "float32", None, Numeric())
+    assert plain is not None
+    wider = plain.with_noise(1e-5)
+    assert wider.of(reference)[0, 0] == pytest.approx(1e-4)
+    assert plain.of(reference)[0, 0] < 2e-5
+    assert plain.with_noise(1e9).of(reference).max() <= 100 * plain.of(reference).max() + 1e-12
+    stated = tolerance_of(output, reference, "float32", None, Numeric(atol="1e-6"))
+    assert stated is not None
+    assert stated.with_noise(1.0) is stated

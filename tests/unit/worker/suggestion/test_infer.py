@@ -145,6 +145,16 @@ def test_a_boosters_task_is_that_of_its_objective(files, frame, objective, label
     assert told(inference)["task"] == (task, f"its objective is {objective}")
 
 
+def test_a_lightgbm_model_names_columns_with_spaces_as_the_dataset_does(files, frame):
+    labels = (frame["churned"] == "yes").astype(int)
+    data = pd.DataFrame({"age in years": frame["age"], "spend": frame["spend"]})
+    parameters = {"objective": "binary", "verbose": -1, "num_threads": 1}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(data, labels), 2)
+    inference = files(booster.model_to_string().encode(), data.assign(churned=labels), name="model.txt")
+    assert inference.spec.validation.dataset.label == "churned"
+    assert told(inference)["inputs"] == ("2 columns", "age in years, spend")
+
+
 def test_an_xgboost_model_names_its_columns(files, frame):
     labels = (frame["churned"] == "yes").astype(int)
     model = xgboost.XGBClassifier(n_estimators=2, n_jobs=1).fit(frame[["age", "spend"]], labels)
@@ -214,6 +224,30 @@ def test_a_missing_column_names_the_closest(files, frame, classifier):
 def test_a_dataset_in_the_models_place_is_recognised(files, frame):
     reason, message = refusal(files, frame.to_parquet(), name="model.parquet")
     assert (reason, "is a parquet table" in message) == ("ModelUnreadable", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("train.ipynb", b'{"cells": [], "nbformat": 4}', "a notebook"),
+        ("train.py", b"import sklearn\n", "a Python script"),
+        ("holdout.csv", b"age,churned\n41,1\n", "a CSV table"),
+        ("churn.yaml", b"kind: ModelMigration\n", "a YAML document"),
+    ],
+)
+def test_what_is_no_model_is_called_by_its_name(files, name, content, what):
+    reason, message = refusal(files, content, name=name)
+    assert reason == "ModelUnreadable"
+    assert f"{name} is {what}, not a model" in message
+
+
+def test_a_dataset_that_is_not_there(classifier, tmp_path):
+    model = tmp_path / "churn.pkl"
+    model.write_bytes(pickle.dumps(classifier))
+    request = InferRequest(model=str(model), dataset="no.csv", source_uri="churn.pkl", dataset_uri="no.csv")
+    (tmp_path / "request.json").write_text(request.model_dump_json(by_alias=True))
+    with pytest.raises(ConfigurationError, match=r"^no\.csv does not exist; name the dataset's file or folder$"):
+        infer.run(tmp_path / "request.json", tmp_path)
 
 
 def test_weights_alone_ask_for_their_code(files, tmp_path):

@@ -43,7 +43,7 @@ def column_transformer(w: Writer, model: Any, table: Table) -> Table:
         if (isinstance(step, str) and step == "drop") or not len(positions):
             continue
         with w.step(name):
-            blocks.extend(transform(w, step, w.select(table, positions)).blocks)
+            blocks.extend(w.mark(transform(w, step, w.select(table, positions))).blocks)
     return Table(tuple(blocks))
 
 
@@ -56,7 +56,7 @@ def feature_union(w: Writer, model: Any, table: Table) -> Table:
         if isinstance(step, str) and step == "drop":
             continue
         with w.step(name):
-            part = transform(w, step, table)
+            part = w.mark(transform(w, step, table))
             if name in weights:
                 part = numbers(w.op("Mul", w.dense(part), float(weights[name])), part.width)
             blocks.extend(part.blocks)

@@ -44,7 +44,7 @@ def transform(w: Writer, estimator: Any, table: Table) -> Table:
     if _name(estimator) == "Pipeline":
         for name, step in estimator.steps:
             with w.step(name):
-                table = transform(w, step, table)
+                table = w.mark(transform(w, step, table))
         return table
     translation = TRANSFORMERS.get(_name(estimator))
     if translation is not None:
@@ -115,7 +115,7 @@ def _name(estimator: Any) -> str:
 def _through(w: Writer, pipeline: Any, table: Table) -> tuple[Table, Any, str]:
     for name, step in pipeline.steps[:-1]:
         with w.step(name):
-            table = transform(w, step, table)
+            table = w.mark(transform(w, step, table))
     name, last = pipeline.steps[-1]
     return table, last, name
 

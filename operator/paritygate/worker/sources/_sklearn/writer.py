@@ -68,6 +68,8 @@ class Writer:
     """Wire input → values that the source takes, where it refuses others."""
     failed: list[str] = field(default_factory=list)
     """Path of the step whose state could not be read."""
+    steps: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Path of a step → tensors that hold its columns side by side."""
     written_by: str | None = None
     """Version of scikit-learn that wrote the model, as the file records it."""
 
@@ -174,6 +176,12 @@ class Writer:
             raise
         finally:
             self.path.pop()
+
+    def mark(self, table: Table) -> Table:
+        """Notes `table` as what the present step made, so that its values can be looked at in the graph."""
+        if table.blocks and all(block.datatype is not Datatype.BYTES for block in table.blocks):
+            self.steps["/".join(self.path)] = tuple(block.tensor for block in table.blocks)
+        return table
 
     @property
     def where(self) -> str:

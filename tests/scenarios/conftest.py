@@ -1,0 +1,180 @@
+"""ParityGate as a user meets it: the command line in a process, in a folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import tritonclient.http as triton
+
+MARK = "PARITYGATE_SCENARIO"
+"""Environment variable that every process of a scenario inherits, and by which it is found again."""
+SECONDS = 240
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The object on the last line of standard output."""
+        return dict(json.loads(self.out.splitlines()[-1]))
+
+
+@dataclass(frozen=True)
+class Served:
+    """A run that serves."""
+
+    result: dict[str, Any]
+    process: subprocess.Popen[str]
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return str(self.result["url"]).removeprefix("http://")
+
+
+@dataclass
+class CommandLine:
+    """`paritygate` in `folder`."""
+
+    folder: Path
+    variables: dict[str, str] = field(default_factory=dict)
+    """Added to the environment."""
+
+    def manifest(self, name: str, source: dict[str, Any], dataset: dict[str, Any], **more: Any) -> str:
+        """Writes NAME.yaml and gives its file name. `more`: further parts of the spec."""
+        validation = {"dataset": dataset, **more.pop("validation", {})}
+        target = more.pop("target", {"format": "ONNX"})
+        spec = {"source": source, "target": target, "validation": validation, **more}
+        head = {"apiVersion": "paritygate.dev/v1alpha1", "kind": "ModelMigration", "metadata": {"name": name}}
+        (self.folder / f"{name}.yaml").write_text(yaml.safe_dump({**head, "spec": spec}, sort_keys=False))
+        return f"{name}.yaml"
+
+    def start(self, *arguments: str, wrapper: tuple[str, ...] = (), before: Callable[[], None] | None = None) -> Any:
+        """Starts `paritygate ARGUMENTS`; standard error goes to the file `stderr`."""
+        with (self.folder / "stderr").open("w") as errors:
+            return subprocess.Popen(
+                [*wrapper, sys.executable, "-m", "paritygate", *arguments],
+                cwd=self.folder,
+                env={**os.environ, MARK: str(self.folder), **self.variables},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                preexec_fn=before,  # noqa: PLW1509 - limits must be set in the child
+            )
+
+    def run(
+        self,
+        *arguments: str,
+        wrapper: tuple[str, ...] = (),
+        before: Callable[[], None] | None = None,
+        seconds: float = SECONDS,
+    ) -> Ended:
+        """Runs `paritygate ARGUMENTS` to its end."""
+        process = self.start(*arguments, wrapper=wrapper, before=before)
+        try:
+            out, _ = process.communicate(timeout=seconds)
+        finally:
+            process.kill()
+        return Ended(process.returncode, out, (self.folder / "stderr").read_text())
+
+    @contextlib.contextmanager
+    def serving(self, manifest: str) -> Iterator[Served]:
+        """Runs a migration that must pass and serves it meanwhile; the end must be as orderly as the start."""
+        process = self.start("run", manifest, "--serve", "--output", "json")
+        line = process.stdout.readline()
+        if not line:
+            process.wait(SECONDS)
+            pytest.fail(f"no result, status {process.returncode}:\n{(self.folder / 'stderr').read_text()}")
+        result = json.loads(line)
+        try:
+            assert result["verdict"] == "Passed", (self.folder / "stderr").read_text()
+            yield Served(result, process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            rest, _ = process.communicate(timeout=SECONDS)
+        assert (process.returncode, rest) == (0, ""), (self.folder / "stderr").read_text()
+        assert not self.processes()
+
+    def asked(self, served: Served, model: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The answers of a stock Open Inference client, BYTES as text."""
+        client = triton.InferenceServerClient(served.address, connection_timeout=30, network_timeout=60)
+        try:
+            assert client.is_server_ready()
+            assert client.is_model_ready(model)
+            datatypes = {tensor["name"]: tensor["datatype"] for tensor in client.get_model_metadata(model)["inputs"]}
+            tensors = []
+            for name, array in inputs.items():
+                tensors.append(triton.InferInput(name, list(array.shape), datatypes[name]))
+                tensors[-1].set_data_from_numpy(array)
+            answer = client.infer(model, tensors)
+            found = {one["name"]: answer.as_numpy(one["name"]) for one in answer.get_response()["outputs"]}
+        finally:
+            client.close()
+        text = np.vectorize(bytes.decode, otypes=[object])
+        return {name: text(array) if array.dtype.kind in "SO" else array for name, array in found.items()}
+
+    def processes(self, patience: float = 5.0) -> list[str]:
+        """Commands of this scenario that still run, after they had `patience` seconds to end."""
+        ends = time.monotonic() + patience
+        while (found := _marked(str(self.folder))) and time.monotonic() < ends:
+            time.sleep(0.05)
+        return found
+
+    def plan(self, name: str) -> dict[str, Any]:
+        """The record of the last run."""
+        return dict(json.loads((self.folder / ".paritygate" / name / "plan.json").read_text()))
+
+    def results(self, name: str) -> set[str]:
+        """What lies in the results folder."""
+        folder = self.folder / ".paritygate" / name
+        return {str(path.relative_to(folder)) for path in folder.rglob("*")} if folder.exists() else set()
+
+    def unfinished(self) -> list[str]:
+        """Files and folders that were begun and not completed, anywhere in the work folder."""
+        root = self.folder / ".paritygate"
+        return sorted(str(path.relative_to(root)) for path in [*root.glob("*/scratch/*"), *root.rglob("*.part*")])
+
+
+def _marked(value: str) -> list[str]:
+    wanted = f"{MARK}={value}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int(folder.name) != os.getpid() and wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [command for command in found if command]  # a zombie has none
+
+
+@pytest.fixture
+def command_line(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def command_line_in() -> type[CommandLine]:
+    """For folders that several tests share."""
+    return CommandLine

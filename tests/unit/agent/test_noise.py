@@ -1,0 +1,71 @@
+"""How far a source is from itself."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from paritygate.agent import noise
+
+torch = pytest.importorskip("torch")
+TorchModel = pytest.importorskip("paritygate.agent.frameworks.torchlike").TorchModel
+
+ROWS = OrderedDict(x=np.linspace(-1, 1, 24 * 32, dtype=np.float32).reshape(24, 32))
+
+
+class Given(TorchModel):
+    """A module with one argument, as it is."""
+
+    def arguments(self):
+        return ["x"], []
+
+    def forward(self, tensors):
+        return self.native(tensors["x"])
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(32, 256), torch.nn.Tanh(), torch.nn.Linear(256, 3)).eval()
+
+
+def test_rounding_of_single_precision_counts_as_noise(network) -> None:
+    (found,) = noise.measure(Given(network, {}), ROWS)
+    single = network(torch.from_numpy(ROWS["x"])).detach().double().numpy()
+    double = network.double()(torch.from_numpy(ROWS["x"]).double()).detach().numpy()
+    farthest = float(np.abs(single - double).max())
+    assert 0 < found["floor"] <= farthest
+    assert not found["stochastic"]
+
+
+def test_a_module_is_left_as_it_was(network) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    model = Given(network, {})
+    answers = model.answer(ROWS)["output"]
+    assert model.finer(ROWS)["output"].dtype == np.float64
+    after = network.state_dict()
+    assert all(after[name].dtype == value.dtype and torch.equal(after[name], value) for name, value in before.items())
+    assert np.array_equal(model.answer(ROWS)["output"], answers)
+
+
+def test_a_module_that_takes_no_double_precision_is_judged_by_its_repeats(network) -> None:
+    class Stubborn(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network
+
+        def forward(self, x):
+            return self.inner(x.float()) @ torch.ones(3, 3, dtype=torch.float32)
+
+    model = Given(Stubborn(), {})
+    assert model.finer(ROWS) is None
+    assert noise.measure(model, ROWS)[0]["floor"] < 1e-5
+
+
+def test_two_answers_that_agree_or_cannot_be_subtracted_are_not_apart() -> None:
+    assert noise.apart(np.ones((1, 2)), np.ones((1, 2))) is None
+    assert noise.apart(np.asarray(["a"], dtype=object), np.asarray(["b"], dtype=object)) is None
+    assert noise.apart(np.asarray([1.0]), np.asarray([np.nan])) is None
+    assert noise.apart(np.asarray([1.0, 2.0]), np.asarray([1.0, 2.5])) == 0.5
