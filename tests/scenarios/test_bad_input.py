@@ -99,7 +99,7 @@ BAD: dict[str, Bad] = {
     ),
     "a dataset in place of the model": Bad(
         source={"uri": "iris.csv"},
-        says=("ModelUnreadable", "iris.csv", "a pickle, joblib or skops file", "export the model again"),
+        says=("ModelUnreadable", "iris.csv", "looks like a CSV table", "name the model's file instead"),
     ),
     "a pickle that needs a package that is not there": Bad(
         write=foreign_package,

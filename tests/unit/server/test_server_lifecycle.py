@@ -143,7 +143,7 @@ def test_no_request_fails_while_it_drains_whether_its_connection_is_old_or_new(g
         time.sleep(0.3)
         ready = httpx.get(f"{server.url}/v2/health/ready")
         assert ready.status_code == 503
-        assert ready.json() == {"ready": False, "error": "the server is stopping"}
+        assert ready.json() == {"ready": False, "error": "the server is stopping", "reason": "Draining"}
         assert ready.headers["connection"] == "close"
         assert httpx.get(f"{server.url}/v2/health/live").status_code == 200
         before = list(answered)
