@@ -19,6 +19,7 @@ from paritygate.api.status import InputDigests
 from paritygate.cluster.connection import from_kubeconfig
 from paritygate.cluster.settings import Settings
 from paritygate.core import stages
+from paritygate.core.evidence import policy_digest
 from paritygate.core.observed import Inputs
 from paritygate.handlers.operator import Identity, Operator
 
@@ -79,15 +80,23 @@ class Work:
         return json.dumps(found.to_dict())
 
     def judged(self, order, inputs, outputs):
-        line = SummaryLine(name=CheckName.NUMERIC, result=self.verdict, blocking=True, measured=2, limit=1, rows=9)
+        measured = 0.5 if self.verdict is Verdict.PASSED else 2
+        lines = [
+            SummaryLine(name=name, result=Verdict.PASSED, blocking=True, measured=0, limit=0, rows=90)
+            for name in (CheckName.CONTRACT, CheckName.INPUT_CONTRACT, CheckName.VACUITY)
+        ]
+        lines.append(
+            SummaryLine(name=CheckName.NUMERIC, result=self.verdict, blocking=True, measured=measured, limit=1, rows=90)
+        )
+        policy = policy_digest(order.spec.equivalence, order.spec.validation)
         summary = EvidenceSummary(
             stage=order.stage,
             subject=Subject(
                 source=inputs.source, dataset=inputs.dataset, capture=outputs[StageName.CAPTURE],
-                candidate=outputs[StageName.CONVERT], runtime=inputs.runtime, policy=digest_of("policy"),
+                candidate=outputs[StageName.CONVERT], runtime=inputs.runtime, policy=policy,
             ),
             report=digest_of(["report", order.stage]), candidate="plain", equivalence=order.spec.equivalence,
-            verdict=self.verdict, checks=(line,),
+            verdict=self.verdict, checks=tuple(lines),
         )  # fmt: skip
         return Receipt(stage=StageName.VALIDATE, digest=order.stage, output=digest_of("verdict"), summary=summary)
 
