@@ -94,6 +94,8 @@ class StageStatus(Model):
     state: StageState
     output: Digest | None = None
     """Of the artefact that it made."""
+    job: str | None = None
+    """The Job that carried it out; its logs tell more than the message, while it is kept."""
     message: str | None = None
 
 
@@ -122,6 +124,8 @@ class VerdictStatus(Model):
 
     result: Verdict
     report_digest: Digest
+    report_uri: str | None = Field(default=None, alias="reportURI")
+    """Folder with report.html and report.json; of a claim: pvc://CLAIM/PATH."""
     evidence: Annotated[str, StringConstraints(max_length=4096)] | None = None
     """The evidence summary as the stage gave it, so that the verdict follows from the status alone."""
     checks: Annotated[tuple[CheckStatus, ...], Field(max_length=16, json_schema_extra=list_map("name"))] = ()
@@ -144,6 +148,18 @@ class RevisionStatus(Model):
     digest: Digest
     """Of the candidate that it serves."""
     report_digest: Digest
+    image: str | None = None
+    """Of its server."""
+    ready: int | None = None
+    """Replicas that answer."""
+
+
+class PromotionStatus(Model):
+    """A revision came to own the traffic."""
+
+    revision: str
+    promoted_at: Timestamp
+    report_digest: Digest
 
 
 class ModelMigrationStatus(Model):
@@ -159,3 +175,5 @@ class ModelMigrationStatus(Model):
     verdict: VerdictStatus | None = None
     revisions: Annotated[tuple[RevisionStatus, ...], Field(max_length=8, json_schema_extra=list_map("name"))] = ()
     url: str | None = None
+    history: Annotated[tuple[PromotionStatus, ...], Field(max_length=10)] = ()
+    """The newest promotions, the newest first."""

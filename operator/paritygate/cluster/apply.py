@@ -28,6 +28,7 @@ from paritygate.cluster.observe import Pinned, service_name, status_of
 from paritygate.cluster.settings import Settings
 from paritygate.core.actions import (
     Action,
+    AdjustRevision,
     ApplyRevision,
     CancelStage,
     Grounds,
@@ -59,7 +60,12 @@ class Scene:
     @property
     def claim(self) -> str:
         """Name of the claim that a template makes."""
-        return f"{self.observed.name}-artefacts"
+        return pods.template_claim(self.observed.name)
+
+    @property
+    def pointers(self) -> list[Object]:
+        """Services that lead to a revision of the migration."""
+        return [s for s in self.snapshot.of("Service") if pods.REVISION in s["spec"].get("selector", {})]
 
 
 class Applier:
@@ -79,6 +85,8 @@ class Applier:
                 await self._apply_revision(action, scene)
             case SetTraffic():
                 await self._set_traffic(action, scene)
+            case AdjustRevision():
+                await self._adjust(action, scene)
             case RetireRevision():
                 await self._retire(action, scene)
 
@@ -181,22 +189,21 @@ class Applier:
             patch = {"metadata": {"uid": metadata["uid"], "annotations": {CANCELLED: why}}, "spec": {"suspend": True}}
             self._cache.apply(None, await self._client.merge(JOBS, metadata["namespace"], metadata["name"], patch))
 
-    async def _plan_of(self, name: str, grounds: Grounds, verdict: str, scene: Scene) -> serving.RevisionPlan:
-        store = await self._store(scene)
+    async def _apply_revision(self, action: ApplyRevision, scene: Scene) -> None:
+        await self._live(action.grounds, scene)
+        store, run = await self._store(scene), scene.run
         order = JobOrder(
             job="Serve",
             migration=scene.observed.name,
             store=store.uri,
-            artefacts={StageName.CONVERT: grounds.candidate, StageName.VALIDATE: verdict},
+            artefacts={StageName.CONVERT: action.grounds.candidate, StageName.VALIDATE: action.verdict},
         )
-        return serving.RevisionPlan(
-            scene.owner, name, scene.observed.spec, grounds, order, scene.run.worker, scene.run.server, store,
-            self._settings.defaults, scene.observed.traffic == name, self._settings.node_selector,
+        plan = serving.RevisionPlan(
+            scene.owner, action.name, scene.observed.spec, action.grounds, order, run.worker, run.server, store,
+            self._settings.defaults, scene.observed.traffic == action.name, self._settings.node_selector,
+            action.replicas,
         )  # fmt: skip
-
-    async def _apply_revision(self, action: ApplyRevision, scene: Scene) -> None:
-        await self._live(action.grounds, scene)
-        for body in serving.objects(await self._plan_of(action.name, action.grounds, action.verdict, scene)):
+        for body in serving.objects(plan):
             await self._create(_KINDS[body["kind"]], body, _is_labelled)
 
     async def _live(self, grounds: Grounds, scene: Scene) -> Object:
@@ -225,20 +232,62 @@ class Applier:
             )
         if scene.observed.spec.deletion_policy is DeletionPolicy.RETAIN:
             await self._release(action.revision, scene)
-        plan = await self._plan_of(action.revision, grounds, grounds.candidate, scene)
-        body = serving.service(
-            plan, service_name(scene.observed.name, scene.observed.spec), timestamp(scene.observed.now)
-        )
-        await self._point(body)
+        wanted = service_name(scene.observed.name, scene.observed.spec)
+        since = scene.observed.traffic_since if scene.observed.traffic == action.revision else None
+        promoted_at = timestamp(since or scene.observed.now)
+        # Clients of an earlier serviceName come along, for as long as that Service is there.
+        earlier = [s["metadata"]["name"] for s in scene.pointers if s["metadata"]["name"] != wanted]
+        for name in (wanted, *earlier):
+            await self._point(
+                serving.service(
+                    scene.owner, name, action.revision, grounds, promoted_at, scene.observed.spec.deletion_policy
+                )
+            )
 
     async def _release(self, revision: str, scene: Scene) -> None:
         """What serves outlives its migration; done before traffic moves, so that it is never taken down with it."""
         for resource in (AUTOSCALERS, BUDGETS, DEPLOYMENTS):
             patch = {"metadata": {"ownerReferences": None}}
-            try:
-                self._cache.apply(None, await self._client.merge(resource, scene.owner.namespace, revision, patch))
-            except Missing:
-                continue
+            await self._merge(resource, scene.owner.namespace, revision, patch)
+
+    async def _adjust(self, action: AdjustRevision, scene: Scene) -> None:
+        """The Deployment last: it is what says that all is in line."""
+        namespace, spec = scene.owner.namespace, scene.observed.spec
+        deployment = await self._client.get(DEPLOYMENTS, namespace, action.name)
+        await self._autoscale(action.name, scene)
+        ownership = {"metadata": serving.owners(scene.owner, spec.deletion_policy) or {"ownerReferences": None}}
+        owned = [(BUDGETS, action.name), *((SERVICES, s["metadata"]["name"]) for s in scene.pointers)]
+        if spec.storage is not None and spec.storage.claim_template is not None:
+            owned.append((CLAIMS, scene.claim))
+        for resource, name in owned:
+            await self._merge(resource, namespace, name, ownership)
+        await self._merge(DEPLOYMENTS, namespace, action.name, serving.scale_patch(deployment, spec, scene.owner))
+
+    async def _autoscale(self, name: str, scene: Scene) -> None:
+        namespace, spec = scene.owner.namespace, scene.observed.spec
+        if spec.serving.autoscaling is not None:
+            body = serving.autoscaler(spec.serving.autoscaling, scene.owner, name, spec.deletion_policy)
+            there = await self._create(AUTOSCALERS, body, _is_labelled)
+            references = {"ownerReferences": body["metadata"].get("ownerReferences")}
+            if (
+                there["spec"] != body["spec"]
+                or there["metadata"].get("ownerReferences") != references["ownerReferences"]
+            ):
+                await self._merge(AUTOSCALERS, namespace, name, {"metadata": references, "spec": body["spec"]})
+            return
+        try:
+            there = await self._client.get(AUTOSCALERS, namespace, name)
+        except Missing:
+            return
+        if _is_labelled(there):
+            await self._delete(AUTOSCALERS, there)
+
+    async def _merge(self, resource: Resource, namespace: str, name: str, patch: Object) -> None:
+        """Changes what is there; what is not needs no change."""
+        try:
+            self._cache.apply(None, await self._client.merge(resource, namespace, name, patch))
+        except Missing:
+            return
 
     async def _point(self, body: Object) -> None:
         """Moves the pointer in one write: a merge would keep old keys of the selector."""
@@ -261,10 +310,9 @@ class Applier:
 
     async def _retire(self, action: RetireRevision, scene: Scene) -> None:
         namespace = scene.owner.namespace
-        name = service_name(scene.observed.name, scene.observed.spec)
-        service = await self._client.get(SERVICES, namespace, name)
-        if service["spec"].get("selector", {}).get(pods.REVISION) == action.name:
-            raise Conflict(f"Service {name} points to {action.name} again; it is observed again")
+        wanted = service_name(scene.observed.name, scene.observed.spec)
+        for name in {wanted, *(s["metadata"]["name"] for s in scene.pointers)}:
+            await self._not_led_to(namespace, name, action.name)
         for resource in (AUTOSCALERS, BUDGETS, DEPLOYMENTS):
             try:
                 there = await self._client.get(resource, namespace, action.name)
@@ -272,6 +320,14 @@ class Applier:
                 continue
             if _is_labelled(there) and there["metadata"]["labels"].get(pods.MIGRATION) == scene.owner.name:
                 await self._delete(resource, there)
+
+    async def _not_led_to(self, namespace: str, service: str, revision: str) -> None:
+        try:
+            there = await self._client.get(SERVICES, namespace, service)
+        except Missing:
+            return
+        if there["spec"].get("selector", {}).get(pods.REVISION) == revision:
+            raise Conflict(f"Service {service} leads to {revision} again; it is observed again")
 
     async def _create(self, resource: Resource, body: Object, ours: Callable[[Object], bool]) -> Object:
         """Creates, or finds what an earlier try created. ConfigurationError (NameConflict): it is somebody else's."""

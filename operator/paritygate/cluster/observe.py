@@ -122,7 +122,7 @@ def observe(snapshot: Snapshot, settings: Settings, now: datetime, queued: str |
     status = status_of(migration)
     problems = violations(spec, settings)
     receipts = {**_remembered(status), **_published(ours, run.sought)}
-    revisions, traffic, since = _revisions(snapshot, spec)
+    pointer = _pointer(snapshot, spec)
     generation = migration["metadata"]["generation"]
     return Observed(
         name=snapshot.key.name,
@@ -139,14 +139,19 @@ def observe(snapshot: Snapshot, settings: Settings, now: datetime, queued: str |
         ),
         assessment=next((f.assessment for one in reversed(wanted) if (f := one.fetched)), None),
         serving=spec.rollout.strategy is Strategy.BLUE_GREEN,
-        revisions=revisions,
-        traffic=traffic,
+        revisions=tuple(
+            _revision(d, spec) for d in snapshot.of("Deployment") if "deletionTimestamp" not in d["metadata"]
+        ),
+        traffic=pointer.traffic,
+        pointed=pointer.whole,
+        lagging=pointer.lagging,
         url=f"http://{service_name(snapshot.key.name, spec)}.{snapshot.key.namespace}.svc.cluster.local",
         sought=run.sought,
         images=run.images(),
         queued=queued,
         candidate_size=next((p.candidate_size for one in wanted if (p := one.published)), None),
-        traffic_since=since,
+        traffic_since=pointer.since,
+        artifacts=_artifacts(snapshot, spec, settings),
     )
 
 
@@ -307,7 +312,7 @@ def _attempts(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of th
     def attempt(stage: StageName, digest: str) -> Attempt:
         return Attempt(
             stage, digest, one.number, state, one.started, one.ended_at, failure, waiting,
-            one.at, one.generation != generation,
+            one.at, one.generation != generation, one.job["metadata"]["name"],
         )  # fmt: skip
 
     if one.kind == VALIDATE:
@@ -348,30 +353,55 @@ def _completed(one: _Job) -> tuple[StageState, StageFailure | None]:
     return StageState.SUCCEEDED, None
 
 
-def _revisions(
-    snapshot: Snapshot, spec: ModelMigrationSpec
-) -> tuple[tuple[Revision, ...], str | None, datetime | None]:
-    """Revisions, the one that the Service points to, and since when."""
-    name = service_name(snapshot.key.name, spec)
-    service = next((s for s in snapshot.of("Service") if s["metadata"]["name"] == name), None)
-    traffic = service["spec"].get("selector", {}).get(pods.REVISION) if service else None
-    since = service["metadata"].get("annotations", {}).get(serving.PROMOTED_AT) if service else None
-    found = tuple(_revision(d) for d in snapshot.of("Deployment") if "deletionTimestamp" not in d["metadata"])
-    return found, traffic, moment(since)
+@dataclass(frozen=True)
+class _Pointer:
+    """Where the Services of a migration lead to."""
+
+    traffic: str | None = None
+    since: datetime | None = None
+    whole: bool = False
+    """Whether the one that the spec names is there, and all lead to the same."""
+    lagging: tuple[str, ...] = ()
 
 
-def _revision(deployment: Object) -> Revision:
+def _pointer(snapshot: Snapshot, spec: ModelMigrationSpec) -> _Pointer:
+    """Read from the Services themselves. One of an earlier `serviceName` counts until somebody removes it."""
+    wanted = service_name(snapshot.key.name, spec)
+    found = sorted(
+        (s for s in snapshot.of("Service") if pods.REVISION in s["spec"].get("selector", {})),
+        key=lambda s: s["metadata"]["name"] != wanted,
+    )
+    if not found:
+        return _Pointer()
+    leads = [s["spec"]["selector"][pods.REVISION] for s in found]
+    since = found[0]["metadata"].get("annotations", {}).get(serving.PROMOTED_AT)
+    lagging = tuple(sorted({one for one in leads if one != leads[0]}))
+    return _Pointer(leads[0], moment(since), found[0]["metadata"]["name"] == wanted and not lagging, lagging)
+
+
+def _artifacts(snapshot: Snapshot, spec: ModelMigrationSpec, settings: Settings) -> str | None:
+    """Where people find artefacts; without storage there are none."""
+    storage = spec.storage or settings.defaults.storage
+    if storage is None:
+        return None
+    if storage.object is not None:
+        return f"{storage.object.uri.rstrip('/')}/{snapshot.key.namespace}/artifacts/"
+    return f"pvc://{storage.claim_name or pods.template_claim(snapshot.key.name)}/artifacts/"
+
+
+def _revision(deployment: Object, spec: ModelMigrationSpec) -> Revision:
     stamps = deployment["metadata"].get("annotations", {})
-    status, spec = deployment.get("status", {}), deployment["spec"]
+    status = deployment.get("status", {})
     conditions = {c["type"]: c for c in status.get("conditions", ())}
-    wanted = spec.get("replicas", 1)
+    wanted, present = deployment["spec"].get("replicas", 1), status.get("availableReplicas", 0)
     # Judged by numbers: Available may still speak of the generation before.
     ready = (
         status.get("observedGeneration") == deployment["metadata"]["generation"]
         and wanted > 0
         and status.get("updatedReplicas", 0) >= wanted
-        and status.get("availableReplicas", 0) >= wanted
+        and present >= wanted
     )
+    since = moment(conditions.get("Available", {}).get("lastTransitionTime"))
     progressing = conditions.get("Progressing", {})
     failed = not ready and progressing.get("reason") == "ProgressDeadlineExceeded"
     return Revision(
@@ -380,10 +410,15 @@ def _revision(deployment: Object) -> Revision:
         runtime=stamps.get(serving.RUNTIME, ""),
         report=stamps.get(serving.REPORT, ""),
         ready=ready,
-        ready_since=moment(conditions.get("Available", {}).get("lastTransitionTime")) if ready else None,
+        ready_since=since if ready else None,
         failure=failures.configuration(
             "RevisionFailed", f"revision {deployment['metadata']['name']}: {progressing.get('message', 'not ready')}"
         )
         if failed
         else None,
+        image=next(iter(c["image"] for c in deployment["spec"]["template"]["spec"]["containers"]), None),
+        replicas=wanted,
+        available=present,
+        unavailable_since=since if present == 0 else None,
+        in_line=serving.in_line(deployment, spec),
     )

@@ -50,6 +50,7 @@ class ApplyRevision:
     grounds: Grounds
     verdict: str
     """Artefact digest of the verdict folder, whose golden rows the revision must answer before it is ready."""
+    replicas: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,17 @@ class SetTraffic:
 
 
 @dataclass(frozen=True)
+class AdjustRevision:
+    """Bring scale and owner of the revision that owns the traffic in line with the spec. Its pods' template stays."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class RetireRevision:
     """Drain and take down a revision that owns no traffic."""
 
     name: str
 
 
-Action = StartStage | CancelStage | ApplyRevision | SetTraffic | RetireRevision
+Action = StartStage | CancelStage | ApplyRevision | SetTraffic | AdjustRevision | RetireRevision

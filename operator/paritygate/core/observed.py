@@ -46,6 +46,8 @@ class Attempt:
     """What it is at, where one attempt carries several stages; None = `stage`."""
     stale: bool = False
     """It ran for an earlier generation: it counts for numbering, and not for whether to try again."""
+    job: str | None = None
+    """Name of what carries it out, where people can look at it."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,21 @@ class Revision:
     ready_since: datetime | None = None
     """None = not known; then nothing is waited for."""
     failure: StageFailure | None = None
+    image: str | None = None
+    """Of its server."""
+    replicas: int | None = None
+    """Asked for; None = there is no such number."""
+    available: int | None = None
+    """Replicas that answer; None = all or none, as `ready` says."""
+    unavailable_since: datetime | None = None
+    """Since when it has too few replicas; None = it has not, or it is not known."""
+    in_line: bool = True
+    """Whether its scale and its owner are as the spec asks."""
+
+    @property
+    def serves(self) -> bool:
+        """Whether requests are answered, by however few."""
+        return self.ready if self.available is None else self.available > 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,10 @@ class Observed:
     revisions: tuple[Revision, ...] = field(default=())
     traffic: str | None = None
     """Name of the revision that owns the traffic."""
+    pointed: bool = True
+    """Whether every address of the migration leads to it, the one that the spec names among them."""
+    lagging: tuple[str, ...] = ()
+    """Other revisions that an address of the migration leads to."""
     url: str | None = None
     """Where the traffic goes in."""
     sought: str | None = None
@@ -99,3 +120,5 @@ class Observed:
     """Bytes of the candidate, where its manifest is not at hand."""
     traffic_since: datetime | None = None
     """When the revision came to own the traffic; None = not known; then nothing is waited for."""
+    artifacts: str | None = None
+    """Where artefacts are found by people, as a URI that ends in a slash; None = it is not told."""

@@ -8,21 +8,16 @@ from typing import Final
 
 from paritygate.api.artifacts import FailureClass, Receipt, StageFailure, StageName
 from paritygate.api.base import duration
-from paritygate.api.digests import digest_of
 from paritygate.api.report import Verdict
 from paritygate.api.status import ModelMigrationStatus, StageState
-from paritygate.core import evidence, stages
-from paritygate.core.actions import Action, ApplyRevision, CancelStage, Grounds, RetireRevision, SetTraffic, StartStage
+from paritygate.core import evidence, rollout, stages
+from paritygate.core.actions import Action, CancelStage, Grounds, StartStage
 from paritygate.core.conditions import PlannedEvent
-from paritygate.core.observed import Attempt, Inputs, Observed, Revision
-from paritygate.core.standing import Outlook, Step, events_of, status_of
+from paritygate.core.observed import Attempt, Inputs, Observed
+from paritygate.core.standing import Found, Outlook, Step, events_of, status_of
 
 FIRST_RETRY: Final = timedelta(seconds=5)
 LONGEST_RETRY: Final = timedelta(minutes=5)
-READY_HOLD: Final = timedelta(seconds=2)
-"""From readiness to traffic: measured, data planes lag up to 0.92 s behind endpoints."""
-DRAIN_HOLD: Final = timedelta(seconds=5)
-"""From traffic to taking down the revision before: what was on its way still arrives there."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,14 @@ class _Draft:
     outputs: dict[StageName, str] = field(default_factory=dict)
     digests: dict[StageName, str] = field(default_factory=dict)
     verdict: Receipt | None = None
+    wanted: str | None = None
+    """Name of the revision that is to serve; None = no candidate passed for what is asked."""
     requeue_at: datetime | None = None
+
+    def look_again(self, moment: datetime | None) -> None:
+        """The plan returns then, or earlier."""
+        if moment is not None:
+            self.requeue_at = moment if self.requeue_at is None else min(self.requeue_at, moment)
 
 
 def plan(observed: Observed) -> Plan:
@@ -56,7 +58,10 @@ def plan(observed: Observed) -> Plan:
         outlook = _suspended(draft, outlook)
     else:
         _cancel_superseded(draft)
-    status = status_of(observed, outlook, draft.recipe, draft.digests, draft.outputs, draft.verdict)
+        _keep_up(draft)
+    leftovers = rollout.leftovers(observed, draft.wanted)
+    found = Found(draft.recipe, draft.digests, draft.outputs, draft.verdict, leftovers)
+    status = status_of(observed, outlook, found)
     return Plan(tuple(draft.actions), status, events_of(observed, status), draft.requeue_at)
 
 
@@ -64,11 +69,6 @@ def backoff(failures: int) -> timedelta:
     """How long to wait after the given number of failures in a row, at least 1."""
     doublings = min(failures - 1, 20)
     return min(FIRST_RETRY * (1 << doublings), LONGEST_RETRY)
-
-
-def revision_name(name: str, candidate: str, runtime: str) -> str:
-    """Names a revision by what it is, so that equal revisions are one and no revision is ever rewritten."""
-    return f"{name}-{digest_of([candidate, runtime]).removeprefix('sha256:')[:8]}"
 
 
 def _outlook(draft: _Draft) -> Outlook:
@@ -143,7 +143,7 @@ def _running(draft: _Draft, stage: StageName, attempt: Attempt) -> Outlook:
         message = f"{at} ran longer than spec.jobs.deadline, {limit}; raise it, or find out why the stage hangs{why}"
         draft.actions.append(CancelStage(stage, attempt.digest, attempt.number, "DeadlineExceeded", message))
     else:
-        draft.requeue_at = ends
+        draft.look_again(ends)
     waits = f"; it waits: {held.reason}: {held.message}" if held else ""
     return Outlook(Step.WORKING, at.value, f"{at} is running, attempt {attempt.number}{waits}", at)
 
@@ -196,7 +196,7 @@ def _failed(draft: _Draft, stage: StageName, last: Attempt, retries: int) -> Out
     again = (last.ended_at or last.started_at) + backoff(last.number)
     if draft.observed.now >= again:
         return None
-    draft.requeue_at = again
+    draft.look_again(again)
     return Outlook(Step.WORKING, "Retrying", f"{failure.reason}: {failure.message}", stage)
 
 
@@ -226,43 +226,18 @@ def _serving_gate(draft: _Draft, inputs: Inputs) -> Outlook:
         return Outlook(Step.DONE, "Verified", message, judged=True)
     candidate = draft.outputs[StageName.CONVERT]
     grounds = Grounds(observed.uid, observed.generation, candidate, inputs.runtime, receipt.summary.report)
-    name = revision_name(observed.name, candidate, inputs.runtime)
-    revision = next((r for r in observed.revisions if r.name == name), None)
-    if revision is None:
-        draft.actions.append(ApplyRevision(name, grounds, receipt.output))
-        return Outlook(Step.WORKING, "RollingOut", f"revision {name} is brought up", judged=True)
-    held = _revision_gate(revision, grounds)
-    if held is not None:
-        return held
-    if observed.traffic != name:
-        if _waits(draft, revision.ready_since, READY_HOLD):
-            return Outlook(Step.WORKING, "RollingOut", f"revision {name} is ready and held a moment", judged=True)
-        draft.actions.append(SetTraffic(name, grounds))
-        return Outlook(Step.WORKING, "RollingOut", f"traffic moves to revision {name}", judged=True)
-    others = [r.name for r in observed.revisions if r.name != name]
-    if others and not _waits(draft, observed.traffic_since, DRAIN_HOLD):
-        draft.actions.extend(map(RetireRevision, others))
-    return Outlook(Step.DONE, "Promoted", f"revision {name} serves; {message}", judged=True)
+    draft.wanted = rollout.revision_name(observed.name, candidate, inputs.runtime)
+    turn = rollout.serve(observed, grounds, receipt.output, message)
+    draft.actions.extend(turn.actions)
+    draft.look_again(turn.requeue_at)
+    return turn.outlook
 
 
-def _waits(draft: _Draft, since: datetime | None, hold: timedelta) -> bool:
-    """Whether `hold` has not passed since then; the plan then returns when it has."""
-    if since is None or draft.observed.now >= since + hold:
-        return False
-    draft.requeue_at = since + hold
-    return True
-
-
-def _revision_gate(revision: Revision, grounds: Grounds) -> Outlook | None:
-    """None = the revision is the one that passed, and is ready."""
-    if (revision.candidate, revision.runtime) != (grounds.candidate, grounds.runtime):
-        message = f"revision {revision.name} holds other bytes or another runtime than those that passed; remove it"
-        return Outlook(Step.STALLED, "RevisionMismatch", message, judged=True)
-    if revision.failure is not None:
-        return Outlook(Step.STALLED, "RevisionFailed", revision.failure.message, judged=True)
-    if not revision.ready:
-        return Outlook(Step.WORKING, "RollingOut", f"revision {revision.name} is not ready yet", judged=True)
-    return None
+def _keep_up(draft: _Draft) -> None:
+    """What serves follows the spec also while a stage is at work or nothing can go on."""
+    actions, until = rollout.upkeep(draft.observed, draft.wanted)
+    draft.actions.extend(actions)
+    draft.look_again(until)
 
 
 def _cancel_superseded(draft: _Draft) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -16,6 +16,7 @@ from paritygate.api.status import (
     ConditionType,
     InputDigests,
     ModelMigrationStatus,
+    PromotionStatus,
     RevisionState,
     RevisionStatus,
     RunStatus,
@@ -25,10 +26,11 @@ from paritygate.api.status import (
     VerdictStatus,
 )
 from paritygate.core.conditions import PlannedEvent, Standing, conditions, timestamp, transition_events
-from paritygate.core.observed import Observed
+from paritygate.core.observed import Observed, Revision
 from paritygate.core.stages import run_id, spec_digest
 
 _MAX_FINDINGS: Final = 20
+_MAX_HISTORY: Final = 10
 _MAX_MESSAGE: Final = 4096
 _WORKING: Final = {
     StageName.ASSESS: "Assessing",
@@ -65,29 +67,38 @@ class Outlook:
         return _WORKING[self.stage] if self.stage and self.reason == self.stage.value else self.reason
 
 
-def status_of(  # noqa: PLR0913, PLR0917 - one per thing that the gates found out
-    observed: Observed,
-    outlook: Outlook,
-    recipe: int,
-    digests: Mapping[StageName, str],
-    outputs: Mapping[StageName, str],
-    verdict: Receipt | None,
-) -> ModelMigrationStatus:
-    """The whole status. `digests`: of the stages reached; `outputs`: of those finished; `verdict`: the last receipt."""
+@dataclass(frozen=True)
+class Found:
+    """What the gates found out on the way to the outlook."""
+
+    recipe: int
+    digests: Mapping[StageName, str]
+    """Of the stages reached."""
+    outputs: Mapping[StageName, str]
+    """Of those finished."""
+    verdict: Receipt | None
+    """The last receipt."""
+    leftovers: Container[str]
+    """Revisions that go."""
+
+
+def status_of(observed: Observed, outlook: Outlook, found: Found) -> ModelMigrationStatus:
+    """The whole status."""
     before = observed.status.conditions if observed.status else ()
-    accepted = verdict if outlook.judged else None
-    standings = _standings(observed, outlook, outputs, accepted)
+    accepted = found.verdict if outlook.judged else None
+    standings = _standings(observed, outlook, found.outputs, accepted)
     return ModelMigrationStatus(
         observed_generation=observed.generation,
         phase=outlook.word,
         conditions=conditions(before, standings, observed.generation, observed.now),
-        run=_run(observed, recipe),
+        run=_run(observed, found.recipe),
         source=_source(observed),
-        stages=_stages(observed, digests, outputs),
-        candidates=_candidates(observed, outputs, accepted),
-        verdict=_verdict(accepted),
-        revisions=_revisions(observed),
+        stages=_stages(observed, found.digests, found.outputs),
+        candidates=_candidates(observed, found.outputs, accepted),
+        verdict=_verdict(accepted, observed.artifacts),
+        revisions=_revisions(observed, found.leftovers),
         url=observed.url if observed.traffic else None,
+        history=_history(observed),
     )
 
 
@@ -106,14 +117,7 @@ def _standings(
         ConditionType.PARITY_VERIFIED: _parity(outlook, accepted),
     }
     if observed.serving:
-        serves = observed.traffic is not None and any(
-            r.name == observed.traffic and r.ready for r in observed.revisions
-        )
-        found[ConditionType.SERVING_AVAILABLE] = (
-            Standing("True", "RevisionServing", f"revision {observed.traffic} serves")
-            if serves
-            else Standing("False", "NothingServes", "no revision owns traffic and is ready")
-        )
+        found[ConditionType.SERVING_AVAILABLE] = _serving(observed)
     done = outlook.step is Step.DONE
     found[ConditionType.READY] = Standing("True" if done else "False", outlook.word, message)
     if outlook.step is Step.WORKING:
@@ -123,6 +127,15 @@ def _standings(
     if outlook.step is Step.SUSPENDED:
         found[ConditionType.SUSPENDED] = Standing("True", outlook.word, message)
     return found
+
+
+def _serving(observed: Observed) -> Standing:
+    stable = next((r for r in observed.revisions if r.name == observed.traffic), None)
+    if observed.traffic is None:
+        return Standing("False", "NothingServes", "no revision owns the traffic yet")
+    if stable is None or not stable.serves:
+        return Standing("False", "ServingUnavailable", f"revision {observed.traffic} owns the traffic, none answers")
+    return Standing("True", "RevisionServing", f"revision {observed.traffic} serves")
 
 
 def _step(stage: StageName, reason: str, outlook: Outlook, outputs: Mapping[StageName, str]) -> Standing:
@@ -194,13 +207,25 @@ def _stages(
             number = max(newest.number if newest else 1, before.attempt if before else 1)
             found.append(
                 StageStatus(
-                    name=stage, digest=digest, attempt=number, state=StageState.SUCCEEDED, output=outputs[stage]
+                    name=stage,
+                    digest=digest,
+                    attempt=number,
+                    state=StageState.SUCCEEDED,
+                    output=outputs[stage],
+                    job=(newest.job if newest else None) or (before.job if before else None),
                 )
             )
         elif newest is not None and (before is None or newest.number >= before.attempt):
             message = newest.failure.message[:_MAX_MESSAGE] if newest.failure else None
             found.append(
-                StageStatus(name=stage, digest=digest, attempt=newest.number, state=newest.state, message=message)
+                StageStatus(
+                    name=stage,
+                    digest=digest,
+                    attempt=newest.number,
+                    state=newest.state,
+                    job=newest.job,
+                    message=message,
+                )
             )
         elif before is not None:
             found.append(before)
@@ -231,13 +256,14 @@ def _known_size(observed: Observed, digest: str) -> int | None:
     return next((one.size for one in before if one.digest == digest), None)
 
 
-def _verdict(accepted: Receipt | None) -> VerdictStatus | None:
+def _verdict(accepted: Receipt | None, artifacts: str | None) -> VerdictStatus | None:
     summary = accepted.summary if accepted else None
-    if summary is None:
+    if accepted is None or summary is None:
         return None
     return VerdictStatus(
         result=summary.verdict,
         report_digest=summary.report,
+        report_uri=None if artifacts is None else artifacts + accepted.output.removeprefix("sha256:"),
         evidence=canonical_json(summary.to_dict()).decode(),
         checks=tuple(
             CheckStatus(
@@ -252,14 +278,35 @@ def _verdict(accepted: Receipt | None) -> VerdictStatus | None:
     )
 
 
-def _revisions(observed: Observed) -> tuple[RevisionStatus, ...]:
+def _revisions(observed: Observed, leftovers: Container[str]) -> tuple[RevisionStatus, ...]:
     return tuple(
         RevisionStatus(
             name=one.name,
             role="Stable" if one.name == observed.traffic else "Candidate",
-            state=RevisionState.SERVING if one.name == observed.traffic and one.ready else RevisionState.STARTING,
+            state=_state(one, observed.traffic, leftovers),
             digest=one.candidate,
             report_digest=one.report,
+            image=one.image,
+            ready=one.available,
         )
         for one in observed.revisions[:8]
     )
+
+
+def _state(one: Revision, traffic: str | None, leftovers: Container[str]) -> RevisionState:
+    if one.name in leftovers:
+        return RevisionState.RETIRING
+    return RevisionState.SERVING if one.name == traffic and one.serves else RevisionState.STARTING
+
+
+def _history(observed: Observed) -> tuple[PromotionStatus, ...]:
+    """What is remembered, and before it the promotion that is seen now."""
+    before = observed.status.history if observed.status else ()
+    stable = next((one for one in observed.revisions if one.name == observed.traffic), None)
+    if stable is None or observed.traffic_since is None:
+        return before
+    now = PromotionStatus(
+        revision=stable.name, promoted_at=timestamp(observed.traffic_since), report_digest=stable.report
+    )
+    known = any((one.revision, one.promoted_at) == (now.revision, now.promoted_at) for one in before)
+    return before if known else (now, *before)[:_MAX_HISTORY]

@@ -77,8 +77,16 @@ def revision_plan(**fields):
     store = pods.store_access(spec.storage, "churn-artefacts")
     defaults = DEFAULTS
     return serving.RevisionPlan(
-        OWNER, "churn-1a2b3c4d", spec, grounds, order, WORKER, SERVER, store, defaults, False, {}
+        OWNER, "churn-1a2b3c4d", spec, grounds, order, WORKER, SERVER, store, defaults, False, {}, 3
     )
+
+
+def pointer(plan):
+    return serving.service(OWNER, "churn", plan.name, plan.grounds, "2026-01-01T00:00:00Z", plan.spec.deletion_policy)
+
+
+def autoscaler(plan):
+    return serving.autoscaler(plan.serving.autoscaling, OWNER, plan.name, plan.spec.deletion_policy)
 
 
 AUTOSCALED = {"autoscaling": {"minReplicas": 2, "maxReplicas": 6}}
@@ -87,9 +95,12 @@ RENDERED = {
     "convert-job-in-its-own-image": lambda: [jobs.job(job_plan("Convert", **RICH))],
     "validate-job": lambda: [jobs.job(job_plan("Validate"))],
     "revision": lambda: [
-        *serving.objects(revision_plan()), serving.service(revision_plan(), "churn", "2026-01-01T00:00:00Z")
+        *serving.objects(revision_plan()), pointer(revision_plan())
     ],
-    "revision-autoscaled": lambda: list(serving.objects(revision_plan(serving=AUTOSCALED, storage={"claimName": "s"}))),
+    "revision-autoscaled": lambda: [
+        *serving.objects(revision_plan(serving=AUTOSCALED, storage={"claimName": "s"})),
+        autoscaler(revision_plan(serving=AUTOSCALED)),
+    ],
 }  # fmt: skip
 
 
@@ -194,7 +205,34 @@ def test_what_serves_is_owned_only_where_it_is_to_go_with_its_migration():
     assert serving.owners(OWNER, DeletionPolicy.DELETE)["ownerReferences"][0]["uid"] == "5f1c"
 
 
-def test_an_autoscaler_owns_the_number_of_replicas():
-    assert "replicas" not in serving.deployment(revision_plan(serving=AUTOSCALED))["spec"]
-    with pytest.raises(ValueError, match="no autoscaling"):
-        serving.autoscaler(revision_plan())
+@pytest.mark.parametrize(
+    ("why", "change", "spec", "there"),
+    [
+        ("what was just brought up", {}, {}, True),
+        ("another number is stated", {}, {"serving": {"replicas": 5}}, False),
+        ("somebody scaled what has a stated number", {"serving": {"replicas": 3}, "scaled": 4},
+         {"serving": {"replicas": 3}}, False),
+        ("somebody scaled what has none", {"scaled": 4}, {}, True),
+        ("an autoscaler is asked for", {}, {"serving": AUTOSCALED}, False),
+        ("it is to go with its migration", {}, {"deletionPolicy": "Delete"}, False),
+    ],
+)  # fmt: skip
+def test_a_revision_is_in_line_when_it_is_as_the_manifest_asks(why, change, spec, there):
+    scaled = change.pop("scaled", None)
+    deployment = serving.deployment(replace(revision_plan(**change), promoted=True))
+    if scaled is not None:
+        deployment["spec"]["replicas"] = scaled
+    assert serving.in_line(deployment, make_spec(**spec)) is there, why
+
+
+@pytest.mark.parametrize("serving_spec", [{"replicas": 5}, AUTOSCALED, {}])
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_what_is_brought_in_line_is_in_line(serving_spec, policy):
+    spec = make_spec(serving=serving_spec, deletionPolicy=policy)
+    deployment = serving.deployment(replace(revision_plan(), promoted=True))
+    deployment["metadata"]["uid"] = "7"
+    patch = serving.scale_patch(deployment, spec, OWNER)
+    deployment["metadata"]["annotations"] |= patch["metadata"]["annotations"]
+    deployment["metadata"]["ownerReferences"] = patch["metadata"]["ownerReferences"] or []
+    deployment["spec"] |= patch.get("spec", {})
+    assert serving.in_line(deployment, spec)

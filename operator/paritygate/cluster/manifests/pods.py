@@ -66,6 +66,11 @@ def child_name(owner: Owner, stage: str, digest: str, attempt: int) -> str:
     return f"{owner.name}-{stage}-{short}-{attempt}"
 
 
+def template_claim(name: str) -> str:
+    """Name of the claim that a template makes for a migration."""
+    return f"{name}-artefacts"
+
+
 def pod_security() -> Object:
     """Security context of a pod."""
     return {

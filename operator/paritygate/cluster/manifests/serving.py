@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from paritygate.api.digests import digest_of
 from paritygate.api.orders import JobOrder
-from paritygate.api.spec import DeletionPolicy, ModelMigrationSpec, Serving
+from paritygate.api.spec import Autoscaling, DeletionPolicy, ModelMigrationSpec, Serving
 from paritygate.cluster.manifests import pods
 from paritygate.cluster.manifests.jobs import server_container
 from paritygate.cluster.manifests.pods import Object, Owner
@@ -19,7 +20,8 @@ RUNTIME: Final = "paritygate.dev/runtime-digest"
 REPORT: Final = "paritygate.dev/report-digest"
 OWNER_UID: Final = "paritygate.dev/migration-uid"
 PROMOTED_AT: Final = "paritygate.dev/promoted-at"
-DEFAULT_REPLICAS: Final = 2
+SCALE: Final = "paritygate.dev/scale-digest"
+"""What was asked for when the scale was last brought in line."""
 _WORKER: Final = ("python", "-m", "paritygate.worker")
 
 
@@ -40,6 +42,8 @@ class RevisionPlan:
     """Whether the pointer is on it already: what serves may outlive its migration, what is only tried may not."""
     selector: Mapping[str, str]
     """Labels of the nodes that have processors of the class that was judged on."""
+    replicas: int
+    """To begin with."""
 
     @property
     def serving(self) -> Serving:
@@ -53,7 +57,7 @@ class RevisionPlan:
             "namespace": self.owner.namespace,
             "name": self.name,
             "labels": {**self.owner.labels(), pods.REVISION: self.name},
-            **({"annotations": stamps(self.grounds)} if stamped else {}),
+            **({"annotations": {**stamps(self.grounds), **scale_stamp(self.serving)}} if stamped else {}),
             **(tried or owners(self.owner, self.spec.deletion_policy)),
         }
 
@@ -68,6 +72,38 @@ def stamps(grounds: Grounds) -> dict[str, str]:
     }
 
 
+def scale_digest(serving: Serving) -> str:
+    """Of what the migration asks for about the number of replicas."""
+    return digest_of({key: value for key, value in serving.to_dict().items() if key in {"replicas", "autoscaling"}})
+
+
+def scale_stamp(serving: Serving) -> dict[str, str]:
+    """Says that the scale is in line; an autoscaler is made only for what owns the traffic, so that it is not yet."""
+    return {} if serving.autoscaling is not None else {SCALE: scale_digest(serving)}
+
+
+def in_line(deployment: Object, spec: ModelMigrationSpec) -> bool:
+    """Whether scale and owner of what serves are as the spec asks. A number that it does not state is nobody's."""
+    metadata, asked = deployment["metadata"], spec.serving
+    owned = any(r.get("controller") for r in metadata.get("ownerReferences", ()))
+    return (
+        metadata.get("annotations", {}).get(SCALE) == scale_digest(asked)
+        and owned is (spec.deletion_policy is DeletionPolicy.DELETE)
+        and asked.replicas in {None, deployment["spec"].get("replicas", 1)}
+    )
+
+
+def scale_patch(deployment: Object, spec: ModelMigrationSpec, owner: Owner) -> Object:
+    """The merge patch that brings a Deployment in line."""
+    replicas = {"spec": {"replicas": spec.serving.replicas}} if spec.serving.replicas is not None else {}
+    metadata = {
+        "uid": deployment["metadata"]["uid"],
+        "annotations": {SCALE: scale_digest(spec.serving)},
+        "ownerReferences": owners(owner, spec.deletion_policy).get("ownerReferences"),
+    }
+    return {"metadata": metadata, **replicas}
+
+
 def owners(owner: Owner, policy: DeletionPolicy) -> Object:
     """Owner references of what serves: under `Retain` it outlives its migration."""
     return {"ownerReferences": [owner.reference()]} if policy is DeletionPolicy.DELETE else {}
@@ -75,10 +111,7 @@ def owners(owner: Owner, policy: DeletionPolicy) -> Object:
 
 def objects(plan: RevisionPlan) -> tuple[Object, ...]:
     """Everything that a revision consists of, in the order of creation."""
-    found = [deployment(plan), budget(plan)]
-    if plan.serving.autoscaling is not None:
-        found.append(autoscaler(plan))
-    return tuple(found)
+    return deployment(plan), budget(plan)
 
 
 def deployment(plan: RevisionPlan) -> Object:
@@ -120,14 +153,13 @@ def deployment(plan: RevisionPlan) -> Object:
     )
     template["metadata"]["annotations"] = stamps(plan.grounds)
     spec: Object = {
+        "replicas": plan.replicas,
         "selector": {"matchLabels": {pods.REVISION: plan.name}},
         "revisionHistoryLimit": 0,
         "progressDeadlineSeconds": 600,
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "template": template,
     }
-    if serving.autoscaling is None:  # else the number belongs to the autoscaler
-        spec["replicas"] = serving.replicas or DEFAULT_REPLICAS
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": plan.metadata(), "spec": spec}
 
 
@@ -141,17 +173,19 @@ def budget(plan: RevisionPlan) -> Object:
     }
 
 
-def autoscaler(plan: RevisionPlan) -> Object:
-    """The number of replicas by load."""
-    asked = plan.serving.autoscaling
-    if asked is None:
-        raise ValueError("the migration asks for no autoscaling")
+def autoscaler(asked: Autoscaling, owner: Owner, name: str, policy: DeletionPolicy) -> Object:
+    """The number of replicas by load, for the revision `name` that owns the traffic: without any it would shrink."""
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
-        "metadata": plan.metadata(stamped=False),
+        "metadata": {
+            "namespace": owner.namespace,
+            "name": name,
+            "labels": {**owner.labels(), pods.REVISION: name},
+            **owners(owner, policy),
+        },
         "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": plan.name},
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "minReplicas": asked.min_replicas,
             "maxReplicas": asked.max_replicas,
             "metrics": [metric.to_dict() for metric in asked.metrics],
@@ -159,20 +193,22 @@ def autoscaler(plan: RevisionPlan) -> Object:
     }
 
 
-def service(plan: RevisionPlan, name: str, promoted_at: str) -> Object:
-    """The Service that clients use. Its selector is the pointer to the stable revision."""
+def service(  # noqa: PLR0913, PLR0917 - what a pointer says
+    owner: Owner, name: str, revision: str, grounds: Grounds, promoted_at: str, policy: DeletionPolicy
+) -> Object:
+    """A Service that clients use. Its selector is the pointer to the stable revision."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
-            "namespace": plan.owner.namespace,
+            "namespace": owner.namespace,
             "name": name,
-            "labels": plan.owner.labels(),
-            "annotations": {**stamps(plan.grounds), PROMOTED_AT: promoted_at},
-            **owners(plan.owner, plan.spec.deletion_policy),
+            "labels": owner.labels(),
+            "annotations": {**stamps(grounds), PROMOTED_AT: promoted_at},
+            **owners(owner, policy),
         },
         "spec": {
-            "selector": {pods.REVISION: plan.name},
+            "selector": {pods.REVISION: revision},
             "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
         },
     }
