@@ -16,7 +16,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torch control-plane test lint format generate lock bench clean
+.PHONY: help setup demo demo-torch control-plane test lint format generate lock bench bench-operator clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ lock: $(VENV)/.complete ## Bring the locks in line with pyproject.toml; UPGRADE=
 
 bench: $(VENV)/.complete ## Time and memory of whole migrations against the plainest scripts that do the same.
 	$(BIN)/python bench/compare.py
+
+bench-operator: control-plane ## Time, writes and memory of the operator with many migrations; BENCH_ARGS='--count 100' for fewer.
+	$(BIN)/python bench/cluster.py $(BENCH_ARGS)
 
 clean: ## Remove everything that was made: environments, results, caches.
 	rm -rf $(VENV) .build .paritygate .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -31,6 +31,8 @@ NODE: Final = "worker"
 """The one node, on which the stand-in for the kubelet completes pods."""
 STAND_IN: Final = "paritygate.dev/stand-in"
 """The label that tells this node from one with a kubelet."""
+AUDIT: Final = "audit.json"
+"""The policy by which requests are recorded, where there is one in the folder."""
 _READY_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.02
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -127,8 +129,10 @@ class _Plane:
             "--token-auth-file=tokens.csv", "--tls-cert-file=server.crt", "--tls-private-key-file=server.key",
             "--service-account-key-file=accounts.key", "--service-account-signing-key-file=accounts.key",
         )  # fmt: skip
+        audit = (f"--audit-policy-file={AUDIT}", "--audit-log-path=audit.log")
         return (
-            *self._inside(inside), f"--etcd-servers=unix://{self.folder}/client.sock", "--bind-address=127.0.0.1",
+            *self._inside(inside), *(self._inside(audit) if (self.folder / AUDIT).exists() else ()),
+            f"--etcd-servers=unix://{self.folder}/client.sock", "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1", f"--secure-port={self.url.rsplit(':', 1)[1]}", "--permit-port-sharing",
             "--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16",
             "--authorization-mode=RBAC", "--anonymous-auth=false", "--allow-privileged=true", "--profiling=false",

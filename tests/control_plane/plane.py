@@ -22,7 +22,7 @@ import yaml
 
 from control_plane import binaries
 from control_plane.client import Client
-from control_plane.daemon import STAND_IN, kubeconfig
+from control_plane.daemon import AUDIT, STAND_IN, kubeconfig
 from paritygate import clock
 
 _PREFIX: Final = "paritygate-control-plane-"
@@ -75,9 +75,10 @@ class ControlPlane:
 
 
 @contextlib.contextmanager
-def shared(session: Path) -> Iterator[ControlPlane]:
+def shared(session: Path, audit: Mapping[str, Any] | None = None) -> Iterator[ControlPlane]:
     """The control plane of all who name the same folder `session`; the first starts it, the last ends it.
 
+    `audit`: a policy by which who starts it has requests recorded, in `audit*.log` of its folder.
     NoToolchain, NotBuilt: there is nothing to start. StartFailed: it did not come up.
     """
     binaries.commands()
@@ -88,7 +89,7 @@ def shared(session: Path) -> Iterator[ControlPlane]:
             folder = Path(known.read_text())
         users = _joined(folder)
         if users is None:
-            users = _started(folder)
+            users = _started(folder, audit)
             known.write_text(str(folder))
     with users:
         yield _described(folder)
@@ -186,11 +187,13 @@ def _joined(folder: Path) -> TextIO | None:
     return None
 
 
-def _started(folder: Path) -> TextIO:
+def _started(folder: Path, audit: Mapping[str, Any] | None) -> TextIO:
     _sweep()
     unnamed = folder.with_name(f".{folder.name}")
     unnamed.mkdir(mode=0o700)
     (unnamed / "daemon").touch()
+    if audit is not None:
+        (unnamed / AUDIT).write_text(json.dumps(audit))
     users = (unnamed / "users").open("w")
     fcntl.flock(users, fcntl.LOCK_SH)
     unnamed.rename(folder)
