@@ -204,7 +204,31 @@ class Applier:
             action.replicas,
         )  # fmt: skip
         for body in serving.objects(plan):
-            await self._create(_KINDS[body["kind"]], body, _is_labelled)
+            there = await self._create(_KINDS[body["kind"]], body, _is_labelled)
+            if body["kind"] == DEPLOYMENTS.kind and serving.altered({**there, "metadata": body["metadata"]}):
+                await self._restore(there, body)
+
+    async def _restore(self, there: Object, body: Object) -> None:
+        """Brings a Deployment back to what passed. ConfigurationError: something changes it whenever it is written."""
+        metadata = there["metadata"]
+        operations: list[Object] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+            {"op": "replace", "path": "/spec/template", "value": body["spec"]["template"]},
+            {"op": "add", "path": "/metadata/annotations", "value": {
+                **metadata.get("annotations", {}), **body["metadata"]["annotations"]}},
+        ]  # fmt: skip
+        try:
+            after = await self._client.json_patch(DEPLOYMENTS, metadata["namespace"], metadata["name"], operations)
+        except Refused as error:
+            raise Conflict(f"Deployment {metadata['name']} changed meanwhile; it is observed again") from error
+        self._cache.apply(None, after)
+        if serving.altered(after):
+            raise ConfigurationError(
+                "RevisionMismatch",
+                f"what Deployment {metadata['name']} runs is changed whenever it is written, likely by an admission "
+                "webhook: it would not be what passed. Exempt objects with the label "
+                f"{pods.MANAGED_BY}={pods.MANAGER}",
+            )
 
     async def _live(self, grounds: Grounds, scene: Scene) -> Object:
         """The migration as it is now. Conflict: it is another by now than the plan was made for."""

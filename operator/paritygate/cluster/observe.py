@@ -421,4 +421,5 @@ def _revision(deployment: Object, spec: ModelMigrationSpec) -> Revision:
         available=present,
         unavailable_since=since if present == 0 else None,
         in_line=serving.in_line(deployment, spec),
+        altered=serving.altered(deployment),
     )

@@ -44,7 +44,7 @@ class Grounds:
 
 @dataclass(frozen=True)
 class ApplyRevision:
-    """Bring up a revision beside what serves, without traffic."""
+    """Bring up a revision beside what serves, without traffic; or bring one back to what it was made as."""
 
     name: str
     grounds: Grounds

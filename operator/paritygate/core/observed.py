@@ -74,6 +74,9 @@ class Revision:
     in_line: bool = True
     """Whether its scale and its owner are as the spec asks."""
 
+    altered: bool = False
+    """Whether somebody changed what it runs: it is then not what passed."""
+
     @property
     def serves(self) -> bool:
         """Whether requests are answered, by however few."""

@@ -64,18 +64,15 @@ def serve(observed: Observed, grounds: Grounds, verdict: str, decided: str) -> T
     if (revision.candidate, revision.runtime) != (grounds.candidate, grounds.runtime):
         message = f"revision {name} holds other bytes or another runtime than those that passed; remove it"
         return Turn(_stalled("RevisionMismatch", message))
-    if observed.traffic == name:
-        if not revision.serves:
-            return _unavailable(observed, revision)
-        if observed.pointed:
-            return Turn(Outlook(Step.DONE, "Promoted", f"revision {name} serves; {decided}", judged=True))
-    elif revision.failure is not None:
-        return Turn(_stalled("RevisionFailed", revision.failure.message))
-    elif not revision.ready:
-        return Turn(_working("RollingOut", f"revision {name} is not ready yet"))
-    elif (until := _passes(observed, revision.ready_since, READY_HOLD)) is not None:
-        return Turn(_working("RollingOut", f"revision {name} is ready and held a moment"), (), until)
-    return Turn(_working("RollingOut", f"traffic moves to revision {name}"), (SetTraffic(name, grounds),))
+    if revision.altered:
+        restore = ApplyRevision(name, grounds, verdict, revision.replicas or DEFAULT_REPLICAS)
+        return Turn(_working("RevisionAltered", f"revision {name} is brought back to what passed"), (restore,))
+    if observed.traffic == name and not revision.serves:
+        return _unavailable(observed, revision)
+    if observed.traffic == name and observed.pointed:
+        return Turn(Outlook(Step.DONE, "Promoted", f"revision {name} serves; {decided}", judged=True))
+    move = Turn(_working("RollingOut", f"traffic moves to revision {name}"), (SetTraffic(name, grounds),))
+    return move if observed.traffic == name else _not_yet(observed, revision) or move
 
 
 def upkeep(observed: Observed, wanted: str | None) -> tuple[tuple[Action, ...], datetime | None]:
@@ -109,6 +106,17 @@ def leftovers(observed: Observed, wanted: str | None) -> tuple[str, ...]:
         for one in observed.revisions
         if one.name not in kept and (observed.traffic is not None or one.name in tried)
     )
+
+
+def _not_yet(observed: Observed, revision: Revision) -> Turn | None:
+    """Why it cannot have the traffic; None = it can."""
+    if revision.failure is not None:
+        return Turn(_stalled("RevisionFailed", revision.failure.message))
+    if not revision.ready:
+        return Turn(_working("RollingOut", f"revision {revision.name} is not ready yet"))
+    until = _passes(observed, revision.ready_since, READY_HOLD)
+    message = f"revision {revision.name} is ready and held a moment"
+    return None if until is None else Turn(_working("RollingOut", message), (), until)
 
 
 def _unavailable(observed: Observed, revision: Revision) -> Turn:

@@ -135,6 +135,8 @@ def _serving(observed: Observed) -> Standing:
         return Standing("False", "NothingServes", "no revision owns the traffic yet")
     if stable is None or not stable.serves:
         return Standing("False", "ServingUnavailable", f"revision {observed.traffic} owns the traffic, none answers")
+    if stable.altered:
+        return Standing("False", "RevisionAltered", f"somebody changed what revision {observed.traffic} runs")
     return Standing("True", "RevisionServing", f"revision {observed.traffic} serves")
 
 

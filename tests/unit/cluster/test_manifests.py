@@ -236,3 +236,21 @@ def test_what_is_brought_in_line_is_in_line(serving_spec, policy):
     deployment["metadata"]["ownerReferences"] = patch["metadata"]["ownerReferences"] or []
     deployment["spec"] |= patch.get("spec", {})
     assert serving.in_line(deployment, spec)
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        (lambda pod: pod["containers"][0].update(image="other"), True),
+        (lambda pod: pod["containers"][0]["command"].append("--threads=9"), True),
+        (lambda pod: pod["initContainers"][0]["env"].clear(), True),
+        (lambda pod: pod.update(nodeSelector={"cpu": "v3"}), True),
+        (lambda pod: pod["containers"].append({"name": "proxy", "image": "proxy"}), True),
+        (lambda pod: pod["containers"][0].update(args=[], envFrom=None, imagePullPolicy="Always"), False),
+        (lambda pod: pod.update(schedulerName="default-scheduler", dnsPolicy="ClusterFirst"), False),
+    ],
+)
+def test_a_change_of_what_a_revision_runs_is_seen_and_defaults_of_the_server_are_none(change, seen):
+    deployment = serving.deployment(revision_plan())
+    change(deployment["spec"]["template"]["spec"])
+    assert serving.altered(deployment) is seen

@@ -128,6 +128,15 @@ def test_nothing_is_adjusted_while_suspended_or_while_the_manifest_is_refused(sc
     assert refused.actions == ()
 
 
+def test_what_somebody_changed_is_brought_back_to_what_passed(scene):
+    changed = replace(scene.new, altered=True, replicas=5)
+    planned = scene.plan(changed, traffic=changed.name)
+    (apply,) = planned.actions
+    assert (type(apply), apply.name, apply.replicas) == (ApplyRevision, changed.name, 5)
+    assert condition(planned, "ServingAvailable").reason == "RevisionAltered"
+    assert condition(planned, "Ready").status == "False"
+
+
 def test_fewer_replicas_than_asked_for_still_serve(scene):
     some = replace(scene.new, ready=False, replicas=4, available=1)
     assert condition(scene.plan(some, traffic=some.name), "Ready").reason == "Promoted"

@@ -20,6 +20,8 @@ RUNTIME: Final = "paritygate.dev/runtime-digest"
 REPORT: Final = "paritygate.dev/report-digest"
 OWNER_UID: Final = "paritygate.dev/migration-uid"
 PROMOTED_AT: Final = "paritygate.dev/promoted-at"
+CONTENT: Final = "paritygate.dev/content-digest"
+"""Of what a Deployment runs, so that a change by somebody else is seen."""
 SCALE: Final = "paritygate.dev/scale-digest"
 """What was asked for when the scale was last brought in line."""
 _WORKER: Final = ("python", "-m", "paritygate.worker")
@@ -70,6 +72,26 @@ def stamps(grounds: Grounds) -> dict[str, str]:
         REPORT: grounds.report,
         OWNER_UID: grounds.uid,
     }
+
+
+def content_digest(template: Object) -> str:
+    """Of what pods of a template run: images, commands, variables and kind of processor.
+
+    Sizes are left out: the API server writes them in other words than they came.
+    """
+    spec = template["spec"]
+    fields = ("name", "image", "command", "args", "env", "envFrom")
+    runs = [
+        {key: one[key] for key in fields if one.get(key)}
+        for one in (*spec.get("initContainers", ()), *spec["containers"])
+    ]
+    return digest_of({"containers": runs, "nodes": spec.get("nodeSelector") or {}})
+
+
+def altered(deployment: Object) -> bool:
+    """Whether somebody changed what a revision runs."""
+    stamped = deployment["metadata"].get("annotations", {}).get(CONTENT)
+    return bool(stamped != content_digest(deployment["spec"]["template"]))
 
 
 def scale_digest(serving: Serving) -> str:
@@ -160,7 +182,9 @@ def deployment(plan: RevisionPlan) -> Object:
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "template": template,
     }
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": plan.metadata(), "spec": spec}
+    metadata = plan.metadata()
+    metadata["annotations"][CONTENT] = content_digest(template)
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
 def budget(plan: RevisionPlan) -> Object:
