@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from control_plane.fixtures import api, control_plane, identity, migrations, namespace, own_control_plane
+from control_plane.fixtures import api, control_plane, identity, migrations, namespace, own_control_plane, scene
 
-__all__ = ["api", "control_plane", "identity", "migrations", "namespace", "own_control_plane"]
+__all__ = ["api", "control_plane", "identity", "migrations", "namespace", "own_control_plane", "scene"]
 
 
 @pytest.hookimpl(trylast=True)

@@ -10,6 +10,8 @@ import pytest
 
 from control_plane import binaries, identities, plane
 from control_plane.client import Client, path_of
+from control_plane.kubelet import Kubelet
+from control_plane.migrations import Work, operating
 from control_plane.plane import ControlPlane
 from paritygate.api import crd
 
@@ -91,6 +93,16 @@ def discard(api: Client, namespace: str) -> None:
     """Deletes a namespace with its pods, which no kubelet stops any more."""
     api.delete("Namespace", namespace)
     api.request("DELETE", path_of("Pod", namespace), {"gracePeriodSeconds": 0})
+
+
+@pytest.fixture
+def scene(control_plane: ControlPlane, migrations: Client, namespace: str) -> Iterator[Work]:
+    """The operator and a node at work in the namespace; what Jobs hand in is for the test to say."""
+    work = Work()
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store", "namespace": namespace}}
+    migrations.create(secret)
+    with Kubelet(control_plane, namespace, work), operating(control_plane, namespace):
+        yield work
 
 
 @pytest.fixture
