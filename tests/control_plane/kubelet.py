@@ -1,4 +1,4 @@
-"""A stand-in for the kubelet: pods on the one node do what a test scripts, and nothing is run.
+"""A stand-in for the kubelet: pods on the one node do what a test scripts, or are carried out as processes.
 
 It reads and writes exactly what a kubelet would through the API: pods that the scheduler has bound, their status, and
 their end when somebody deletes them. Everything else is done by the real controllers.
@@ -18,6 +18,7 @@ import pytest
 from control_plane.client import STRATEGIC, path_of
 from control_plane.plane import ControlPlane
 from control_plane.podstatus import PodStatus
+from control_plane.podwork import PodWork
 from control_plane.scripts import Director, Outcome, Script
 from paritygate import clock
 
@@ -119,6 +120,8 @@ class Kubelet:
                     task.cancel()
                 if self._tasks:
                     await asyncio.wait(self._tasks)
+                for pod in self._pods.values():
+                    pod.close()
 
     async def _follow(self) -> None:
         while True:
@@ -167,7 +170,7 @@ class Kubelet:
             if seen["status"].get("phase") in ("Succeeded", "Failed"):
                 status.phase = seen["status"]["phase"]
             elif "deletionTimestamp" not in seen["metadata"]:
-                pod.task = self._start(self._live_through(pod, self.director(seen)))
+                pod.task = self._start(self._carry_through(pod, self.director(seen)))
         if "deletionTimestamp" in seen["metadata"] and not pod.stopping:
             pod.stopping = True
             if pod.task:
@@ -178,6 +181,8 @@ class Kubelet:
         pod = self._pods.pop(uid, None)
         if pod and pod.task:
             pod.task.cancel()
+        if pod:
+            pod.close()
 
     def _start(self, work: Any) -> "asyncio.Task[None]":
         task = self._loop.create_task(work)
@@ -189,6 +194,13 @@ class Kubelet:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._failures.append(task.exception())  # type: ignore[arg-type]
+
+    async def _carry_through(self, pod: "_Pod", script: Script | PodWork) -> None:
+        if isinstance(script, Script):
+            await self._live_through(pod, script)
+            return
+        pod.work = script
+        await script.live_through(pod.status, lambda: self._write(pod))
 
     async def _live_through(self, pod: "_Pod", script: Script) -> None:
         status = pod.status
@@ -247,6 +259,9 @@ class Kubelet:
         return True
 
     async def _stop(self, pod: "_Pod") -> None:
+        if pod.work:
+            await pod.work.stop()
+            pod.work.close()
         if not pod.status.is_done():
             pod.status.concludes()
             await self._write(pod)
@@ -283,3 +298,9 @@ class _Pod:
         self.path = path_of("Pod", metadata["namespace"], self.name)
         self.task: asyncio.Task[None] | None = None
         self.stopping = False
+        self.work: PodWork | None = None
+
+    def close(self) -> None:
+        """Ends its processes at once, if it has any."""
+        if self.work:
+            self.work.close()

@@ -3,7 +3,10 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from control_plane.podwork import PodWork
 
 _OUT_OF_MEMORY = 137
 
@@ -58,8 +61,8 @@ class Script:
     """Seconds until its first container starts."""
 
 
-Director = Callable[[Mapping[str, Any]], Script]
-"""Chooses a script for a pod as it is first seen on the node."""
+Director = Callable[[Mapping[str, Any]], "Script | PodWork"]
+"""Chooses a script for a pod as it is first seen on the node, or has it carried out: see `machine.Machine`."""
 
 
 def play(**containers: Outcome) -> Director:
