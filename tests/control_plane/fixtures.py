@@ -99,8 +99,9 @@ def discard(api: Client, namespace: str) -> None:
 def scene(control_plane: ControlPlane, migrations: Client, namespace: str) -> Iterator[Work]:
     """The operator and a node at work in the namespace; what Jobs hand in is for the test to say."""
     work = Work()
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store", "namespace": namespace}}
-    migrations.create(secret)
+    labels = {"paritygate.dev/allowed": "true"}
+    metadata = {"name": "store", "namespace": namespace, "labels": labels}
+    migrations.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
     with Kubelet(control_plane, namespace, work), operating(control_plane, namespace):
         yield work
 

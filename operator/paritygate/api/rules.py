@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from paritygate.api import addresses
+
 Place = tuple[str | int, ...]
 """Field names and list indices that lead from the object to a value in it; empty = the object."""
 Stated = Mapping[str, Any]
@@ -91,7 +93,24 @@ def _distinct(field: str, key: str, what: str) -> Rule:
     )
 
 
+ADDRESS: Final = (
+    Rule(
+        message="uri is a path or begins with file://, https://, s3://, gs://, az:// or pvc://claim/; bring what lies "
+        "elsewhere, such as at hf:// or oci://, to one of these",
+        cel=f"!self.uri.contains('{addresses.SEPARATOR}') || self.uri.matches('{addresses.KNOWN}')",
+        broken=lambda s: _either(breaks=not addresses.is_known(s["uri"]), at=("uri",)),
+    ),
+    Rule(
+        message="an address in a volume claim is pvc://claim/path, without . and .. between its slashes, "
+        "e.g. pvc://models/churn/model.pkl",
+        cel=f"!self.uri.startsWith('pvc://') || (self.uri.matches('{addresses.CLAIM}') && "
+        f"!self.uri.matches('{addresses.STEPS}'))",
+        broken=lambda s: _either(breaks=not addresses.is_sound(s["uri"]), at=("uri",)),
+    ),
+)
+
 SOURCE: Final = (
+    *ADDRESS,
     Rule(
         message="only format PyTorch takes a loader; remove loader, or correct format",
         cel="!has(self.loader) || self.format == 'PyTorch'",
@@ -130,6 +149,7 @@ TARGET: Final = (
 )
 
 DATASET: Final = (
+    *ADDRESS,
     Rule(
         message="maxDrop of a slice needs label: without labels no metric can drop; state label, or use maxFlipRate",
         cel="!has(self.slices) || has(self.label) || self.slices.all(s, !has(s.maxDrop))",

@@ -181,6 +181,8 @@ class SourceEnvironment(Model):
 class RecordedCapture(Model):
     """Reference answers recorded elsewhere with `paritygate capture`."""
 
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.ADDRESS
+
     uri: Uri
     digest: Digest | None = None
 
@@ -192,7 +194,7 @@ class Source(Model):
 
     format: SourceFormat
     uri: Uri
-    """File or folder; a path is relative to the manifest."""
+    """File or folder; a path is relative to the manifest, and for one machine only."""
     digest: Digest | None = None
     """What the bytes must hash to; None = pinned at first sight."""
     environment: SourceEnvironment | None = None
@@ -210,6 +212,8 @@ class Source(Model):
 
 class BroughtCandidate(Model):
     """An artefact made elsewhere: nothing is converted, it is only judged."""
+
+    RULES: ClassVar[tuple[rules.Rule, ...]] = rules.ADDRESS
 
     uri: Uri
     digest: Digest | None = None
@@ -484,6 +488,17 @@ class ModelMigrationSpec(Model):
     """Stop work, and keep serving what serves."""
     run_id: RunID | None = Field(default=None, alias="runID")
     """Change it to run again without another change."""
+
+    @property
+    def input_uris(self) -> dict[str, str]:
+        """Field → address of everything that the work begins with."""
+        capture, candidate = self.source.capture, self.target.candidate
+        return {
+            "spec.source.uri": self.source.uri,
+            "spec.validation.dataset.uri": self.validation.dataset.uri,
+            **({"spec.source.capture.uri": capture.uri} if capture else {}),
+            **({"spec.target.candidate.uri": candidate.uri} if candidate else {}),
+        }
 
     @property
     def equivalence(self) -> Equivalence:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from paritygate.api.artifacts import FailureClass, StageFailure, StageName
 from paritygate.api.orders import JobOrder
 from paritygate.api.report import Verdict
-from paritygate.api.spec import DeletionPolicy, Storage
+from paritygate.api.spec import ClaimTemplate, DeletionPolicy, Storage
 from paritygate.api.status import InputDigests
+from paritygate.cluster import references
 from paritygate.cluster.cache import CANCELLED, Cache, Object, Snapshot, ended, owner_uid
 from paritygate.cluster.client import (
     AUTOSCALERS,
@@ -58,11 +59,6 @@ class Scene:
         return pods.Owner(self.snapshot.key.namespace, self.observed.name, self.observed.uid, self.observed.generation)
 
     @property
-    def claim(self) -> str:
-        """Name of the claim that a template makes."""
-        return pods.template_claim(self.observed.name)
-
-    @property
     def pointers(self) -> list[Object]:
         """Services that lead to a revision of the migration."""
         return [s for s in self.snapshot.of("Service") if pods.REVISION in s["spec"].get("selector", {})]
@@ -90,42 +86,35 @@ class Applier:
             case RetireRevision():
                 await self._retire(action, scene)
 
-    def _storage(self, scene: Scene) -> Storage:
-        storage = scene.observed.spec.storage or self._settings.defaults.storage
-        if storage is None:
+    def _storage(self, scene: Scene) -> tuple[Storage, str]:
+        """Where artefacts are kept, and where that is stated."""
+        stated, default = scene.observed.spec.storage, self._settings.defaults.storage
+        if stated is not None:
+            return stated, "spec.storage"
+        if default is None:
             raise ConfigurationError("InvalidSpec", "spec.storage is missing and this cluster has no default")
-        return storage
+        return default, "defaults.storage"
 
-    async def _store(self, scene: Scene) -> pods.StoreAccess:
-        storage = self._storage(scene)
-        template = storage.claim_template
-        if template is not None:
-            claim = {
-                "apiVersion": CLAIMS.api_version,
-                "kind": CLAIMS.kind,
-                "metadata": {
-                    "namespace": scene.owner.namespace,
-                    "name": scene.claim,
-                    "labels": scene.owner.labels(),
-                    **serving.owners(scene.owner, scene.observed.spec.deletion_policy),
-                },
-                "spec": {
-                    "accessModes": [mode.value for mode in template.access_modes],
-                    "resources": {"requests": {"storage": template.size}},
-                    **({"storageClassName": template.storage_class_name} if template.storage_class_name else {}),
-                },
-            }
-            await self._create(CLAIMS, claim, _is_labelled)
-        access = pods.store_access(storage, scene.claim)
-        # Receipts hold within a namespace: nobody's Job may answer for another tenant's.
-        return (
-            access
-            if storage.object is None
-            else replace(access, uri=f"{access.uri.rstrip('/')}/{scene.owner.namespace}")
-        )
+    async def _store(self, storage: Storage, scene: Scene) -> pods.StoreAccess:
+        if storage.claim_template is not None:
+            await self._claim(storage.claim_template, scene)
+        return pods.store_access(storage, scene.owner.namespace, scene.owner.name)
+
+    async def _claim(self, template: ClaimTemplate, scene: Scene) -> None:
+        """Makes the claim of a template, or takes over the one that an earlier migration of the name left."""
+        body = serving.claim(scene.owner, template, scene.observed.spec.deletion_policy)
+        there = (await self._create(CLAIMS, body, _is_labelled))["metadata"]
+        if "deletionTimestamp" in there or owner_uid({"metadata": there}) not in {None, scene.owner.uid}:
+            raise Conflict(f"claim {there['name']} goes with an earlier migration; it is made anew when it is gone")
+        wanted = body["metadata"].get("ownerReferences")
+        if there.get("ownerReferences") != wanted:
+            await self._merge(CLAIMS, there["namespace"], there["name"], {"metadata": {"ownerReferences": wanted}})
 
     async def _start(self, action: StartStage, scene: Scene) -> None:
-        store = await self._store(scene)
+        storage, field = self._storage(scene)
+        named = references.of_jobs(scene.observed.spec, storage, field)
+        await references.require_allowed(self._client, scene.owner.namespace, named)
+        store = await self._store(storage, scene)
         run, judged = scene.run, action.stage is StageName.VALIDATE
         inputs = scene.observed.inputs
         order = JobOrder(
@@ -191,7 +180,10 @@ class Applier:
 
     async def _apply_revision(self, action: ApplyRevision, scene: Scene) -> None:
         await self._live(action.grounds, scene)
-        store, run = await self._store(scene), scene.run
+        storage, field = self._storage(scene)
+        named = references.of_serving(storage, field)
+        await references.require_allowed(self._client, scene.owner.namespace, named)
+        store, run = await self._store(storage, scene), scene.run
         order = JobOrder(
             job="Serve",
             migration=scene.observed.name,
@@ -281,8 +273,8 @@ class Applier:
         await self._autoscale(action.name, scene)
         ownership = {"metadata": serving.owners(scene.owner, spec.deletion_policy) or {"ownerReferences": None}}
         owned = [(BUDGETS, action.name), *((SERVICES, s["metadata"]["name"]) for s in scene.pointers)]
-        if spec.storage is not None and spec.storage.claim_template is not None:
-            owned.append((CLAIMS, scene.claim))
+        if self._storage(scene)[0].claim_template is not None:
+            owned.append((CLAIMS, pods.template_claim(scene.owner.name)))
         for resource, name in owned:
             await self._merge(resource, namespace, name, ownership)
         await self._merge(DEPLOYMENTS, namespace, action.name, serving.scale_patch(deployment, spec, scene.owner))

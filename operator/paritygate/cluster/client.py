@@ -24,6 +24,7 @@ _KINDS: Final[Mapping[int, type[ClusterError]]] = {
     422: Refused, 429: Throttled,
 }  # fmt: skip
 _JSON: Final = "application/json"
+_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _MERGE: Final = "application/merge-patch+json"
 _JSON_PATCH: Final = "application/json-patch+json"
 _APPLY: Final = "application/apply-patch+yaml"
@@ -141,6 +142,10 @@ class Client:
         """The object as it is now, not as a cache has it."""
         return await self._ask("GET", resource, resource.path(namespace, name))
 
+    async def metadata(self, resource: Resource, namespace: str, name: str) -> Object:
+        """The object's metadata alone: what else it holds, such as a Secret's data, does not leave the server."""
+        return await self._ask("GET", resource, resource.path(namespace, name), accept=_METADATA)
+
     async def pages(self, resource: Resource, namespace: str | None, *, selector: str = "") -> AsyncIterator[Object]:
         """Every object, in pages. Gone: the listing took longer than the server remembers; begin anew."""
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
@@ -199,7 +204,7 @@ class Client:
 
     async def _ask(  # noqa: PLR0913, PLR0917 - a request has these parts
         self, verb: str, resource: Resource, path: str, query: Mapping[str, str] | None = None, body: Any = None,
-        content_type: str = _JSON,
+        content_type: str = _JSON, accept: str = _JSON,
     ) -> Object:  # fmt: skip
         if self._session is None:
             raise RuntimeError("the client is used outside of its context")
@@ -207,7 +212,7 @@ class Client:
         # The Lease keeps two replicas from working side by side; what fences a late write is its precondition.
         if verb != "GET" and resource is not LEASES and not self._may_write():
             raise Deposed(f"{verb} {path}: not sent, since another replica may lead by now")
-        headers = {"Accept": _JSON, "Content-Type": content_type, **self._connection.authorization()}
+        headers = {"Accept": accept, "Content-Type": content_type, **self._connection.authorization()}
         data = None if body is None else json.dumps(body).encode()
         status = 0
         try:

@@ -15,7 +15,7 @@ from paritygate.api.orders import Fetched, Published
 from paritygate.api.report import EvidenceSummary
 from paritygate.api.spec import ModelMigrationSpec, Strategy
 from paritygate.api.status import InputDigests, ModelMigrationStatus, StageState
-from paritygate.cluster import failures
+from paritygate.cluster import failures, references
 from paritygate.cluster.cache import Object, Snapshot, ended, owner_uid
 from paritygate.cluster.failures import moment
 from paritygate.cluster.manifests import pods, serving
@@ -120,7 +120,10 @@ def observe(snapshot: Snapshot, settings: Settings, now: datetime, queued: str |
     wanted = [one for one in ours if one.kind == CONVERT and one.digest == run.sought]
     inputs = _inputs(run, wanted)
     status = status_of(migration)
-    problems = violations(spec, settings)
+    problems = [
+        *violations(spec, settings),
+        *references.problems(spec, settings.defaults.storage, settings.node_local_classes),
+    ]
     receipts = {**_remembered(status), **_published(ours, run.sought)}
     pointer = _pointer(snapshot, spec)
     generation = migration["metadata"]["generation"]
@@ -384,9 +387,9 @@ def _artifacts(snapshot: Snapshot, spec: ModelMigrationSpec, settings: Settings)
     storage = spec.storage or settings.defaults.storage
     if storage is None:
         return None
-    if storage.object is not None:
-        return f"{storage.object.uri.rstrip('/')}/{snapshot.key.namespace}/artifacts/"
-    return f"pvc://{storage.claim_name or pods.template_claim(snapshot.key.name)}/artifacts/"
+    claim = storage.claim_name or pods.template_claim(snapshot.key.name)
+    where = f"pvc://{claim}" if storage.object is None else storage.object.uri.rstrip("/")
+    return f"{where}/{pods.store_folder(snapshot.key.namespace, snapshot.key.name)}/artifacts/"
 
 
 def _revision(deployment: Object, spec: ModelMigrationSpec) -> Revision:

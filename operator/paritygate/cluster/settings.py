@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from paritygate.api.base import DecimalString, Digest, DurationString, Model, decimal, duration
 from paritygate.api.digests import digest_of_bytes
-from paritygate.api.spec import Equivalence, ModelMigrationSpec, Quantity, Resources, Storage
+from paritygate.api.spec import Equivalence, ModelMigrationSpec, ObjectName, Quantity, Resources, Storage
 from paritygate.errors import InvalidSettings
 
 _STRICTEST_FIRST: Final = (Equivalence.NUMERIC, Equivalence.DECISION, Equivalence.METRIC)
@@ -95,6 +95,8 @@ class Settings(Model):
     """How often everything is listed anew, to find deletions that no event told of."""
     node_selector: Annotated[dict[str, str], Field(max_length=16)] = {}
     """Of pods that judge and pods that serve: their processors must be of one class."""
+    node_local_classes: Annotated[tuple[ObjectName, ...], Field(max_length=64)] = ()
+    """Storage classes whose volumes bind their pods to one node, so that replicas can share a ReadWriteOnce claim."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -155,8 +157,6 @@ def violations(spec: ModelMigrationSpec, settings: Settings) -> list[str]:
     most = spec.serving.autoscaling.max_replicas if spec.serving.autoscaling else spec.serving.replicas or 0
     if most > caps.replicas:
         found.append(f"spec.serving asks for {most} replicas; at most {caps.replicas} are allowed")
-    if spec.storage is None and settings.defaults.storage is None:
-        found.append("spec.storage is missing and this cluster has no default; state e.g. storage: {claimName: models}")
     return found
 
 

@@ -7,7 +7,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -31,7 +30,8 @@ from paritygate.core import stages
 from paritygate.core.observed import Inputs
 from paritygate.errors import ConfigurationError, InfrastructureError
 from paritygate.storage.digests import digest_of_path
-from paritygate.storage.remote import Artefacts, bucket_of, download, open_store
+from paritygate.storage.inbound import Inbound
+from paritygate.storage.remote import Artefacts, open_store
 
 ORDER: Final = "PARITYGATE_ORDER"
 AGENT: Final = "paritygate-agent.pyz"
@@ -151,12 +151,13 @@ def _fetch_to_convert(asked: JobOrder, store: Artefacts, volumes: Volumes) -> Fe
     folder, spec = volumes.of("inputs"), _spec(asked)
     build_zipapp(str(folder / AGENT))
     absent = spec.source.capture is not None and spec.target.candidate is not None
-    source = _input(spec.source.uri, folder / "source", "spec.source", optional=absent)
-    dataset = _input(spec.validation.dataset.uri, folder / "dataset", "spec.validation.dataset")
+    bring = Inbound(volumes.of("claims")).bring
+    source = bring(spec.source.uri, folder / "source", "spec.source.uri", optional=absent)
+    dataset = bring(spec.validation.dataset.uri, folder / "dataset", "spec.validation.dataset.uri")
     brought = spec.target.candidate
-    candidate = _input(brought.uri, folder / "brought", "spec.target.candidate") if brought else None
+    candidate = bring(brought.uri, folder / "brought", "spec.target.candidate.uri") if brought else None
     capture = spec.source.capture
-    captured = _input(capture.uri, folder / "captured", "spec.source.capture") if capture else None
+    captured = bring(capture.uri, folder / "captured", "spec.source.capture.uri") if capture else None
     assert dataset is not None  # noqa: S101 - not optional
     inputs = InputDigests(
         source=_digest(source, spec.source.digest, "spec.source"),
@@ -230,40 +231,6 @@ def _finished(asked: JobOrder, inputs: InputDigests, store: Artefacts) -> tuple[
         outputs[stage] = receipt.output
         found.append(receipt)
     return tuple(found)
-
-
-def _input(uri: str, into: Path, field: str, *, optional: bool = False) -> Path | None:
-    """A file or folder that the manifest names, brought here; None = it is optional and not there."""
-    parts = urlsplit(uri)
-    name = Path(parts.path.rstrip("/")).name or "content"
-    if parts.scheme not in {"s3", "gs", "az", "https", "file"}:
-        raise ConfigurationError(
-            "UnsupportedScheme", f"{field}.uri is {uri!r}; in a cluster use s3://, gs://, az:// or https://"
-        )
-    folder, _, last = parts.path.rstrip("/").rpartition("/")
-    target = into / name
-    there = parts.scheme != "file" or Path(parts.path).exists()  # a missing folder is no bucket
-    bucket = bucket_of(f"{parts.scheme}://{parts.netloc}{folder or '/'}") if there else None
-    into.mkdir(parents=True, exist_ok=True)
-    if bucket is not None and (_one(bucket, last, target) or download(bucket, last, target)):
-        return target
-    if optional:
-        return None
-    raise ConfigurationError("NotFound", f"{field}.uri: there is nothing at {uri}; check the address")
-
-
-def _one(bucket: object, path: str, target: Path) -> bool:
-    """Whether there is one object of this very name; it is then brought."""
-    import obstore  # noqa: PLC0415 - needs the extra `store`
-
-    try:
-        found = obstore.get(bucket, path)  # type: ignore[arg-type]
-    except (FileNotFoundError, IsADirectoryError):
-        return False
-    with target.open("wb") as stream:
-        for chunk in found:
-            stream.write(chunk)
-    return True
 
 
 def _digest(path: Path | None, stated: str | None, field: str) -> str | None:

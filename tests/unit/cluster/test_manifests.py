@@ -10,7 +10,7 @@ import yaml
 from paritygate.api.artifacts import StageName
 from paritygate.api.digests import digest_of
 from paritygate.api.orders import JobOrder
-from paritygate.api.spec import DeletionPolicy, ModelMigrationSpec
+from paritygate.api.spec import DeletionPolicy, ModelMigrationSpec, Storage
 from paritygate.cluster.manifests import jobs, pods, serving
 from paritygate.cluster.settings import Defaults
 from paritygate.core.actions import Grounds
@@ -39,6 +39,14 @@ RICH = {
 }  # fmt: skip
 
 
+TEMPLATE = {"claimTemplate": {"accessModes": ["ReadWriteMany"], "storageClassName": "shared", "size": "5Gi"}}
+IN_CLAIMS = {
+    "source": {"format": "SKLearn", "uri": "pvc://models/churn/model.pkl"},
+    "validation": {"dataset": {"uri": "pvc://churn-artefacts/holdout.parquet", "label": "churned"}},
+    "storage": TEMPLATE,
+}
+
+
 def make_spec(**fields):
     return ModelMigrationSpec.model_validate({**SPEC, **fields})
 
@@ -46,8 +54,9 @@ def make_spec(**fields):
 DEFAULTS = Defaults()
 
 
-def job_plan(kind, **fields):
-    spec = make_spec(**fields)
+def job_plan(kind, default=None, **fields):
+    spec = make_spec(**{**fields, **({"storage": None} if default else {})})
+    store = pods.store_access(spec.storage or Storage.model_validate(default), "models", "churn")
     order = JobOrder(
         job=kind,
         migration="churn",
@@ -56,11 +65,10 @@ def job_plan(kind, **fields):
         environment=digest_of("environment"),
         converter=digest_of("converter"),
         runtime=digest_of("runtime"),
-        store="s3://artefacts/models",
+        store=store.uri,
         stage=digest_of("stage") if kind == "Validate" else None,
         artefacts={} if kind == "Convert" else {StageName.CONVERT: digest_of("candidate")},
     )
-    store = pods.store_access(spec.storage, "churn-artefacts")
     defaults = DEFAULTS
     return jobs.JobPlan(OWNER, spec, order, digest_of("job"), 2, WORKER, SERVER, store, defaults, {"cpu": "v4"})
 
@@ -74,7 +82,7 @@ def revision_plan(**fields):
         store="s3://artefacts/models",
         artefacts={StageName.CONVERT: digest_of("candidate"), StageName.VALIDATE: digest_of("verdict")},
     )
-    store = pods.store_access(spec.storage, "churn-artefacts")
+    store = pods.store_access(spec.storage, "models", "churn")
     defaults = DEFAULTS
     return serving.RevisionPlan(
         OWNER, "churn-1a2b3c4d", spec, grounds, order, WORKER, SERVER, store, defaults, False, {}, 3
@@ -93,6 +101,11 @@ AUTOSCALED = {"autoscaling": {"minReplicas": 2, "maxReplicas": 6}}
 RENDERED = {
     "convert-job": lambda: [jobs.job(job_plan("Convert"))],
     "convert-job-in-its-own-image": lambda: [jobs.job(job_plan("Convert", **RICH))],
+    "convert-job-of-claims": lambda: [jobs.job(job_plan("Convert", **IN_CLAIMS))],
+    "convert-job-by-default": lambda: [jobs.job(job_plan("Convert", default={"object": {"uri": "gs://all/"}}))],
+    "claims-by-template": lambda: [
+        serving.claim(OWNER, make_spec(storage=TEMPLATE).storage.claim_template, policy) for policy in DeletionPolicy
+    ],
     "validate-job": lambda: [jobs.job(job_plan("Validate"))],
     "revision": lambda: [
         *serving.objects(revision_plan()), pointer(revision_plan())
@@ -154,6 +167,24 @@ def test_only_fetch_and_publish_reach_the_store(kind, storage):
     for one in containers(jobs.job(job_plan(kind, storage=storage))["spec"]["template"]["spec"]):
         reaches = "envFrom" in one or any(m["name"] == "store" for m in one["volumeMounts"])
         assert reaches == (one["name"] in {"fetch", "publish"}), one["name"]
+
+
+def test_only_fetch_reads_claims_of_inputs_and_cannot_write_them():
+    spec = jobs.job(job_plan("Convert", **IN_CLAIMS))["spec"]["template"]["spec"]
+    for one in containers(spec):
+        read = [m for m in one["volumeMounts"] if m["mountPath"].startswith("/claims/")]
+        assert bool(read) == (one["name"] == "fetch")
+        assert all(m["readOnly"] for m in read)
+    claims = [v["persistentVolumeClaim"]["claimName"] for v in spec["volumes"] if "persistentVolumeClaim" in v]
+    assert sorted(claims) == ["churn-artefacts", "models"], "no claim may have two volumes in a pod"
+
+
+def test_migrations_share_no_folder_of_a_store():
+    for storage in ({"claimName": "s"}, {"object": {"uri": "s3://b/p/"}}, TEMPLATE):
+        spec = make_spec(storage=storage)
+        places = {pods.store_access(spec.storage, ns, name).uri for ns in ("a", "b") for name in ("m", "n")}
+        assert len(places) == 4
+        assert all(place.endswith(("a/m", "a/n", "b/m", "b/n")) for place in places)
 
 
 def test_what_untrusted_code_reads_it_cannot_write():

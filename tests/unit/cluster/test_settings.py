@@ -55,7 +55,6 @@ def test_a_configuration_that_cannot_be_read_is_named(tmp_path):
          "registry.example/"),
         ({}, {"source": {"format": "SKLearn", "uri": "m", "environment": {"virtualenv": {"requirements": ["numpy"]}}}},
          "in a cluster state environment.image"),
-        ({}, {"storage": None}, "spec.storage is missing"),
     ],
 )  # fmt: skip
 def test_a_manifest_can_tighten_and_not_loosen(settings, spec, floors, spec_fields, said):
@@ -65,4 +64,3 @@ def test_a_manifest_can_tighten_and_not_loosen(settings, spec, floors, spec_fiel
 
 def test_a_manifest_within_the_floors_is_taken(settings, spec):
     assert violations(spec(), settings()) == []
-    assert violations(spec(storage=None), settings(defaults={"storage": {"claimName": "models"}})) == []

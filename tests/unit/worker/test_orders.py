@@ -22,9 +22,11 @@ from paritygate.worker.__main__ import main
 @pytest.fixture
 def inputs(tmp_path):
     rows = load_iris(as_frame=True).frame
-    rows.to_csv(tmp_path / "holdout.csv", index=False)
+    claim = tmp_path / "volumes" / "claims" / "models"
+    claim.mkdir(parents=True)
+    rows.to_csv(claim / "holdout.csv", index=False)
     features = rows.drop(columns="target").to_numpy()
-    joblib.dump(LogisticRegression(max_iter=500).fit(features, rows["target"]), tmp_path / "iris.pkl")
+    joblib.dump(LogisticRegression(max_iter=500).fit(features, rows["target"]), claim / "iris.pkl")
     return tmp_path
 
 
@@ -52,9 +54,9 @@ def convert_order(folder, **source):
             "job": "Convert",
             "migration": "iris",
             "spec": {
-                "source": {"format": "SKLearn", "uri": (folder / "iris.pkl").as_uri(), **source},
+                "source": {"format": "SKLearn", "uri": "pvc://models/iris.pkl", **source},
                 "target": {"format": "ONNX"},
-                "validation": {"dataset": {"uri": (folder / "holdout.csv").as_uri(), "label": "target"}},
+                "validation": {"dataset": {"uri": "pvc://models/holdout.csv", "label": "target"}},
             },
             "recipe": 1,
             "environment": digest_of("e"),
@@ -115,7 +117,8 @@ def test_a_validate_job_gets_what_it_judges_and_a_revision_what_it_serves(inputs
     ("source", "reason"),
     [
         ({"digest": f"sha256:{'0' * 64}"}, "DigestMismatch"),
-        ({"uri": "file:///nowhere/iris.pkl"}, "NotFound"),
+        ({"uri": "pvc://models/v2/iris.pkl"}, "NotFound"),
+        ({"uri": "file:///proc/self/environ"}, "UnsupportedScheme"),
         ({"uri": "iris.pkl"}, "UnsupportedScheme"),
     ],
 )
@@ -128,7 +131,7 @@ def test_what_cannot_be_fetched_is_said_in_the_termination_message(inputs, step,
 def test_an_input_that_changed_during_the_run_is_refused(inputs, step):
     order = convert_order(inputs)
     fetched = Fetched.model_validate_json(step("fetch", order)[1])
-    (inputs / "holdout.csv").write_text("a,target\n1,2\n")
+    (inputs / "volumes/claims/models/holdout.csv").write_text("a,target\n1,2\n")
     status, message = step("fetch", order.model_copy(update={"pinned": fetched.inputs}))
     assert (status, StageFailure.model_validate_json(message).reason) == (3, "DigestMismatch")
     assert "spec.runID" in StageFailure.model_validate_json(message).message

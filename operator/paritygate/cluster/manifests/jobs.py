@@ -113,9 +113,10 @@ def _convert(plan: JobPlan) -> Object:
     order = pods.order_variable(plan.order)
     environment = plan.spec.source.environment
     image = environment.image if environment else None
+    volumes, mounts = pods.input_claims(tuple(plan.spec.input_uris.values()), plan.store)
     fetch = pods.container(
         "fetch", plan.worker, [*_WORKER, "fetch"], env=[order, _TERMINATION],
-        mounts=[pods.mount("inputs")], resources=resources,
+        mounts=[pods.mount("inputs"), *mounts], resources=resources,
     )  # fmt: skip
     capture = pods.container(
         "capture", image.name if image else plan.worker,
@@ -141,6 +142,7 @@ def _convert(plan: JobPlan) -> Object:
         "volumes": [
             *(pods.empty(v, limit) for v in ("inputs", "captured", "converted", "scratch")),
             *plan.store.volumes,
+            *volumes,
         ],
     }
 

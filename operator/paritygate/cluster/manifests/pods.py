@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from paritygate.api.addresses import in_claim
 from paritygate.api.base import GROUP, VERSION
 from paritygate.api.digests import digest_of
 from paritygate.api.orders import JobOrder
@@ -29,6 +30,8 @@ SELECTOR: Final = f"{MANAGED_BY}={MANAGER}"
 USER: Final = 65532
 PORT: Final = 8080
 STORE_MOUNT: Final = "/store"
+CLAIMS_MOUNT: Final = "/claims"
+"""Holds a folder for each claim that inputs lie in, by its name."""
 ORDER: Final = "PARITYGATE_ORDER"
 TERMINATION: Final = "/dev/termination-log"
 DONE: Final = "/inputs/done.json"
@@ -151,13 +154,44 @@ class StoreAccess:
         return {**found, "envFrom": list(self.env_from)} if self.env_from else found
 
 
-def store_access(storage: Storage, claim: str) -> StoreAccess:
-    """Access to where a migration's artefacts are kept; `claim`: name of the claim made by a template."""
+def store_access(storage: Storage, namespace: str, name: str) -> StoreAccess:
+    """Access to where a migration's artefacts are kept."""
+    folder = store_folder(namespace, name)
     if storage.object is not None:
         secret = storage.object.secret_name
-        return StoreAccess(storage.object.uri, (), (), ({"secretRef": {"name": secret}},) if secret else ())
-    volume = {"name": "store", "persistentVolumeClaim": {"claimName": storage.claim_name or claim}}
-    return StoreAccess(f"file://{STORE_MOUNT}", (volume,), ({"name": "store", "mountPath": STORE_MOUNT},), ())
+        uri = f"{storage.object.uri.rstrip('/')}/{folder}"
+        return StoreAccess(uri, (), (), ({"secretRef": {"name": secret}},) if secret else ())
+    volume = {"name": "store", "persistentVolumeClaim": {"claimName": storage.claim_name or template_claim(name)}}
+    mounts = ({"name": "store", "mountPath": STORE_MOUNT},)
+    return StoreAccess(f"file://{STORE_MOUNT}/{folder}", (volume,), mounts, ())
+
+
+def store_folder(namespace: str, name: str) -> str:
+    """Where a migration's artefacts lie below the address that is stated.
+
+    Each has a folder of its own: no other migration's Job can answer for its receipts, nobody else writes to it while
+    its own Job sweeps, and it can be removed as a whole. A claim's volume may be another namespace's as well.
+    """
+    return f"{namespace}/{name}"
+
+
+def input_claims(uris: Sequence[str], store: StoreAccess) -> tuple[tuple[Object, ...], tuple[Object, ...]]:
+    """Volumes and read-only mounts of the claims that inputs lie in.
+
+    A claim that also holds the store has one volume for both: kubelets wait for ever for a second volume of a claim.
+    """
+    there = {v["persistentVolumeClaim"]["claimName"]: v["name"] for v in store.volumes}
+    claims = list(dict.fromkeys(found[0] for uri in uris if (found := in_claim(uri))))
+    names = {claim: there.get(claim) or f"input-{index}" for index, claim in enumerate(claims)}
+    volumes = tuple(
+        {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+        for claim, name in names.items()
+        if claim not in there
+    )
+    mounts = tuple(
+        {"name": name, "mountPath": f"{CLAIMS_MOUNT}/{claim}", "readOnly": True} for claim, name in names.items()
+    )
+    return volumes, mounts
 
 
 def pod_template(labels: Mapping[str, str], spec: Object) -> Object:

@@ -8,7 +8,7 @@ from typing import Final
 
 from paritygate.api.digests import digest_of
 from paritygate.api.orders import JobOrder
-from paritygate.api.spec import Autoscaling, DeletionPolicy, ModelMigrationSpec, Serving
+from paritygate.api.spec import Autoscaling, ClaimTemplate, DeletionPolicy, ModelMigrationSpec, Serving
 from paritygate.cluster.manifests import pods
 from paritygate.cluster.manifests.jobs import server_container
 from paritygate.cluster.manifests.pods import Object, Owner
@@ -129,6 +129,26 @@ def scale_patch(deployment: Object, spec: ModelMigrationSpec, owner: Owner) -> O
 def owners(owner: Owner, policy: DeletionPolicy) -> Object:
     """Owner references of what serves: under `Retain` it outlives its migration."""
     return {"ownerReferences": [owner.reference()]} if policy is DeletionPolicy.DELETE else {}
+
+
+def claim(owner: Owner, template: ClaimTemplate, policy: DeletionPolicy) -> Object:
+    """The claim of a template. Under `Retain` it stays: what serves reads from it whenever a pod starts."""
+    wanted = {"storageClassName": template.storage_class_name} if template.storage_class_name else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "namespace": owner.namespace,
+            "name": pods.template_claim(owner.name),
+            "labels": owner.labels(),
+            **owners(owner, policy),
+        },
+        "spec": {
+            "accessModes": [mode.value for mode in template.access_modes],
+            "resources": {"requests": {"storage": template.size}},
+            **wanted,
+        },
+    }
 
 
 def objects(plan: RevisionPlan) -> tuple[Object, ...]:
