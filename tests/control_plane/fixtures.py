@@ -3,6 +3,8 @@
 import contextlib
 import os
 import secrets
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -93,6 +95,27 @@ def discard(api: Client, namespace: str) -> None:
     """Deletes a namespace with its pods, which no kubelet stops any more."""
     api.delete("Namespace", namespace)
     api.request("DELETE", path_of("Pod", namespace), {"gracePeriodSeconds": 0})
+
+
+@pytest.fixture
+def kubectl(control_plane: ControlPlane, namespace: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`kubectl("get", "mm")` in the namespace: how it ended, and what it printed."""
+    program = tool("kubectl")
+    head = [program, "--kubeconfig", str(control_plane.kubeconfig()), "--namespace", namespace]
+
+    def run(*arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*head, *arguments], input=given, capture_output=True, text=True, timeout=60, check=False)
+
+    return run
+
+
+def tool(name: str) -> str:
+    """Path of kubectl or helm: as `make test` installs them, else as on the PATH. Skips where there is neither."""
+    installed = Path(__file__).parents[2] / ".build" / "tools" / name
+    found = str(installed) if installed.exists() else shutil.which(name)
+    if found is None:
+        pytest.skip(f"there is no {name}: `make test` installs it on Linux on x86-64; elsewhere put it on the PATH")
+    return found
 
 
 @pytest.fixture
