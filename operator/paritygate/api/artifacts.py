@@ -188,6 +188,8 @@ class CandidateManifest(Model):
     size: int
     """Bytes of the model with its external data."""
     guards: tuple[InputGuard, ...] = ()
+    independent_rows: bool = False
+    """Whether a server may answer a batch in parts: trees of our own conversion, in which no row depends on others."""
     converter: dict[str, str] = {}
     """Distribution name → version of what converted it; empty for a brought candidate."""
     steps: tuple[CandidateStep, ...] = ()

@@ -18,9 +18,12 @@ _CPU_FEATURES: Final = frozenset({"avx2", "avx512f", "avx512_vnni", "avx_vnni", 
 """What changes the kernels that onnxruntime picks, and with them the last bits of an answer."""
 _PACKAGES: Final = ("numpy", "onnxruntime", "orjson", "uvicorn", "uvloop", "httptools")
 
+PART_ROWS: Final = 512
+"""Of a batch of independent rows, answered by one thread: what onnxruntime keeps for each row and tree fits caches."""
+
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """The options of every session of this server; `identity` reports them."""
+    """The options of a session whose inferences take `threads` threads each; `identity` reports them."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -55,6 +58,7 @@ def identity(threads: int) -> dict[str, object]:
             "graph_optimization_level": "ORT_ENABLE_ALL",
             "execution_mode": "ORT_SEQUENTIAL",
             "intra_op_num_threads": str(threads),
+            "independent_rows": f"in parts of at most {PART_ROWS} rows, one thread each",
             "inter_op_num_threads": "1",
             "use_deterministic_compute": "true",
             **_SESSION_ENTRIES,

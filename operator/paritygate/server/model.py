@@ -6,7 +6,9 @@ import ctypes
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -23,7 +25,7 @@ from paritygate.api.spec import Datatype
 from paritygate.server.datatypes import DATATYPES, Array
 from paritygate.server.errors import RequestError, StartError
 from paritygate.server.guards import Guards
-from paritygate.server.identity import session_options
+from paritygate.server.identity import PART_ROWS, session_options
 from paritygate.server.signature import ANY_SIZE, Tensor
 
 MANIFEST: Final = "candidate.json"
@@ -34,6 +36,8 @@ VERSION: Final = "1"
 _BF16: Final = 16
 """TensorProto.BFLOAT16."""
 _BATCH: Final = "rows"
+_LEAST_ROWS: Final = 32
+"""Of a part; to wake a thread for fewer takes longer than to answer them."""
 _INTERNAL: Final = re.compile(
     r"(?:[A-Za-z]:)?[/\\][^\s:]+|[\w:<>,&* ]+\([^)]*\)\s*|\[ONNXRuntimeError\]\s*:\s*\d+\s*:\s*\w+\s*:"
 )
@@ -56,7 +60,11 @@ class Model:
         """Reads and optimises the model, which takes seconds for a large one; StartError where it cannot."""
         self.name = file.name
         self.revision = revision(file.path)
-        self._session = _session(file.path, threads)
+        # onnxruntime shares ensembles of trees out tree by tree, which costs it more than it gains: rows are, instead.
+        apart = file.manifest is not None and file.manifest.independent_rows
+        self._threads = threads
+        self._helpers = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="rows") if apart else None
+        self._session = _session(file.path, 1 if apart else threads)
         inputs = [_of_graph(argument, "input") for argument in self._session.get_inputs()]
         outputs = [_of_graph(argument, "output") for argument in self._session.get_outputs()]
         if file.manifest is not None:
@@ -93,6 +101,8 @@ class Model:
         try:
             if self._has_bf16:
                 return self._run_bf16(feeds, outputs)
+            if self._helpers is not None and self._batch:
+                return self._run_parts(self._helpers, feeds, outputs)
             return [np.asarray(answer) for answer in self._session.run(outputs, feeds)]
         except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument as error:
             raise RequestError(f"the model does not take this request: {public(error)}") from error
@@ -100,6 +110,32 @@ class Model:
             raise RequestError(
                 f"the model failed on this request: {public(error)}", HTTPStatus.INTERNAL_SERVER_ERROR
             ) from error
+
+    def _run_parts(
+        self, helpers: ThreadPoolExecutor, feeds: Mapping[str, Array], outputs: Sequence[str]
+    ) -> list[Array]:
+        """The answers of the rows' parts, which this thread and its helpers take one after the other."""
+        parts = _parts(max(map(len, feeds.values())), self._threads)
+        answers: list[list[Array]] = [[]] * len(parts)
+        waiting = iter(enumerate(parts))
+        lock = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with lock:
+                    taken = next(waiting, None)
+                if taken is None:
+                    return
+                place, part = taken
+                answers[place] = self._session.run(outputs, {name: array[part] for name, array in feeds.items()})
+
+        others = [helpers.submit(work) for _ in range(min(len(parts), self._threads) - 1)]
+        work()
+        for other in others:
+            # One that has not begun has nothing left to do, and waits behind other requests' work.
+            if not other.cancel():
+                other.result()
+        return [np.concatenate(column) for column in zip(*answers, strict=True)]
 
     def _run_bf16(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         # numpy has no BF16: bits go in under their ONNX type and come out by address.
@@ -111,6 +147,12 @@ class Model:
         if self.inputs[name].datatype == Datatype.BF16:
             return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _BF16)
         return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+
+
+def _parts(rows: int, threads: int) -> list[slice]:
+    """Rows of a batch that go together: as many parts as threads, more where they would be large, fewer where small."""
+    size = min(PART_ROWS, max(_LEAST_ROWS, -(-rows // threads)))
+    return [slice(start, start + size) for start in range(0, rows, size)]
 
 
 def find(path: Path) -> ModelFile:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from paritygate.agent import exchange
 from paritygate.api.artifacts import CandidateManifest, CandidateStep, CaptureManifest, ConvertRequest, InputGuard
 from paritygate.api.report import Finding
-from paritygate.api.spec import Datatype
+from paritygate.api.spec import Datatype, SourceFormat
 from paritygate.errors import ConfigurationError
 from paritygate.worker import findings
 from paritygate.worker.brought import copy_brought
@@ -24,6 +24,8 @@ from paritygate.worker.targets.onnx import DATA_FILE, MODEL_FILE, Finished, fini
 DEFAULT_OPSET: Final = 18
 """The oldest that the torch exporter writes by itself and that serving stacks of the last years read."""
 _SAMPLE_ROWS: Final = 8
+_ROW_BY_ROW: Final = frozenset({SourceFormat.SKLEARN, SourceFormat.XGBOOST, SourceFormat.LIGHTGBM})
+"""Formats whose models answer each row by itself, and so do our conversions of them."""
 _FP32_INTEGERS: Final = 2**24
 
 
@@ -132,14 +134,16 @@ def _manifest(
     guarded: tuple[InputGuard, ...],
     found: Iterable[Finding],
 ) -> CandidateManifest:
+    ours = request.target.candidate is None
     return CandidateManifest(
-        name="plain" if request.target.candidate is None else "brought",
+        name="plain" if ours else "brought",
         model_name=request.model_name,
         signature=capture.signature,
         opset=finished.opset,
         ir_version=finished.ir_version,
         size=0,
         guards=guarded,
+        independent_rows=ours and finished.trees and request.source.format in _ROW_BY_ROW,
         findings=tuple(found),
     )
 

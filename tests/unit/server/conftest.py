@@ -146,8 +146,10 @@ class Graphs:
             initializers=[square],
         )
 
-    def candidate(self, model: Path, signature: dict[str, object], *, guards=(), name: str = "candidate") -> Path:
-        """A candidate folder around `model`."""
+    def candidate(
+        self, model: Path, signature: dict[str, object], *, guards=(), name: str = "candidate", **stated: object
+    ) -> Path:
+        """A candidate folder around `model`. `stated`: further fields of its manifest."""
         folder = self.folder / name
         folder.mkdir()
         (folder / "model.onnx").write_bytes(model.read_bytes())
@@ -160,6 +162,7 @@ class Graphs:
             "irVersion": proto.ir_version,
             "size": model.stat().st_size,
             "guards": list(guards),
+            **stated,
         }
         (folder / "candidate.json").write_text(json.dumps(manifest))
         return folder

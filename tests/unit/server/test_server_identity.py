@@ -17,6 +17,7 @@ def test_the_session_runs_with_the_options_that_the_identity_reports() -> None:
         "graph_optimization_level": real.graph_optimization_level.name,
         "execution_mode": real.execution_mode.name,
         "intra_op_num_threads": str(real.intra_op_num_threads),
+        "independent_rows": "in parts of at most 512 rows, one thread each",
         "inter_op_num_threads": str(real.inter_op_num_threads),
         "use_deterministic_compute": str(real.use_deterministic_compute).lower(),
         **{key: real.get_session_config_entry(key) for key in stated if "." in key},

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from paritygate.api.spec import Datatype
-from paritygate.server.errors import StartError
+from paritygate.server.errors import RequestError, StartError
 from paritygate.server.model import Model, find, public, revision
 
 SIGNATURE = {
@@ -199,3 +199,64 @@ def test_an_unreadable_model_is_reported(tmp_path) -> None:
     (tmp_path / "model.onnx").mkdir()
     with pytest.raises(StartError, match=r"model\.onnx is missing"):
         find(tmp_path)
+
+
+def _seen_together(graphs, rows: int, threads: int, **stated: object) -> tuple[list[float], list[float]]:
+    """Of a model that answers each row with itself and the size of the batch it saw: the rows, and these sizes."""
+    vector = helper.make_tensor_value_info("x", TensorProto.FLOAT, ("N",))
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Cast", ["shape"], ["size"], to=TensorProto.FLOAT),
+        helper.make_node("Expand", ["size", "shape"], ["seen"]),
+        helper.make_node("Identity", ["x"], ["y"]),
+    ]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ("N",)) for name in ("y", "seen")]
+    path = graphs.write(f"together_{rows}_{threads}_{len(stated)}", nodes, [vector], outputs)
+    one = {"datatype": "FP32", "shape": [-1]}
+    signature = {
+        "inputs": [{"name": "x", **one}],
+        "outputs": [{"name": name, "role": "Prediction", **one} for name in ("y", "seen")],
+    }
+    model = Model(find(graphs.candidate(path, signature, name=path.stem, **stated)), threads)
+    y, seen = model.run({"x": np.arange(rows, dtype=np.float32)}, ("y", "seen"))
+    return y.tolist(), seen.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "threads", "parts"),
+    [
+        (1, 2, [1]),
+        (20, 2, [20]),
+        (100, 2, [50, 50]),
+        (101, 2, [51, 50]),
+        (1300, 2, [512, 512, 276]),
+        (600, 1, [512, 88]),
+    ],
+)
+def test_independent_rows_are_answered_in_parts_and_stay_in_order(graphs, rows, threads, parts) -> None:
+    answered, seen = _seen_together(graphs, rows, threads, independentRows=True)
+    assert answered == list(range(rows))
+    assert seen == [size for size in parts for _ in range(size)]
+
+
+def test_rows_of_which_nothing_is_known_stay_together(graphs) -> None:
+    _, seen = _seen_together(graphs, 1300, 2)
+    assert seen == [1300] * 1300
+
+
+def test_what_fails_in_one_part_fails_the_request(graphs) -> None:
+    rows = helper.make_tensor_value_info("x", TensorProto.INT64, ("N",))
+    table = numpy_helper.from_array(np.zeros(10, np.float32), "table")
+    nodes = [helper.make_node("Gather", ["table", "x"], ["y"])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("N",))]
+    path = graphs.write("lookup_in_parts", nodes, [rows], outputs, initializers=[table])
+    signature = {
+        "inputs": [{"name": "x", "datatype": "INT64", "shape": [-1]}],
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1], "role": "Prediction"}],
+    }
+    model = Model(find(graphs.candidate(path, signature, name="lookup_in_parts", independentRows=True)), 3)
+    index = np.zeros(2000, np.int64)
+    assert model.run({"x": index}, ("y",))[0].shape == (2000,)
+    index[1999] = 10
+    with pytest.raises(RequestError, match="does not take this request"):
+        model.run({"x": index}, ("y",))

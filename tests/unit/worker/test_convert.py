@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from sklearn import compose, datasets, linear_model, pipeline, preprocessing
+from sklearn import compose, datasets, ensemble, linear_model, pipeline, preprocessing
 
 from paritygate.agent import exchange
 from paritygate.api.artifacts import CandidateManifest, CaptureManifest, ConvertRequest, InputGuard, Probe
@@ -118,6 +118,15 @@ def test_a_conversion_offers_the_captured_signature(model: Path, tmp_path: Path)
     assert label.tolist() == source.predict(FEATURES).tolist()
     np.testing.assert_allclose(probabilities, source.predict_proba(FEATURES), rtol=1.3e-6, atol=1e-7)
     assert probabilities.dtype == np.float32
+
+
+def test_rows_of_our_own_trees_are_independent_and_nobody_elses(model: Path, tmp_path: Path) -> None:
+    capture = capture_folder(tmp_path / "capture")
+    assert not run(tmp_path, "linear", model=str(model), capture=str(capture)).independent_rows
+    forest = ensemble.RandomForestClassifier(3, random_state=0).fit(FEATURES, TARGET)
+    joblib.dump(forest, tmp_path / "forest.pkl")
+    assert run(tmp_path, "trees", model=str(tmp_path / "forest.pkl"), capture=str(capture)).independent_rows
+    assert not brought(tmp_path, onnx.load(tmp_path / "trees" / "model.onnx"), capture).independent_rows
 
 
 def test_the_same_request_gives_the_same_bytes(model: Path, tmp_path: Path) -> None:

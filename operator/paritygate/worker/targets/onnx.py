@@ -58,6 +58,8 @@ class Finished:
     """Inputs that the model itself takes in single precision, though the wire carries more."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Tensors whose names had to change, old → new."""
+    trees: bool = False
+    """Whether ensembles of trees do the work."""
 
 
 @dataclass
@@ -129,7 +131,8 @@ def finish(path: Path, signature: Signature, *, brought: bool = False) -> Finish
     except onnx.checker.ValidationError as error:
         raise ConfigurationError("CandidateInvalid", f"{where} is not a valid ONNX model: {error}") from error
     opset = max(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
-    return Finished(opset, model.ir_version, tuple(edit.adaptations), tuple(edit.narrowed), edit.renamed)
+    trees = any(node.op_type.startswith("TreeEnsemble") for node in nodes)
+    return Finished(opset, model.ir_version, tuple(edit.adaptations), tuple(edit.narrowed), edit.renamed, trees)
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:
