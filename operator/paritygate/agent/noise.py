@@ -15,6 +15,8 @@ from paritygate.agent.wire import is_ragged, take
 
 REPEATED = 64
 """Rows that are asked again, at most."""
+MOST_COLUMNS = 1024
+"""Columns of an output's last axis up to which each tells its own noise."""
 SINGLE = 4
 """One row in so many of the repeated ones is also asked alone."""
 
@@ -53,11 +55,24 @@ def measure(model, inputs):
             OrderedDict(
                 output=name,
                 floor=_percentile(distances, 99.9),
+                columns=_by_column(column, pairs),
                 rows=len(chosen),
                 stochastic=_differs(column, again[name]),
             )
         )
     return noise
+
+
+def _by_column(column, pairs):
+    """The floor of each column of the last axis; empty where there is one, none that all rows share, or too many."""
+    if not _numeric(column) or is_ragged(column) or column.ndim < 2:
+        return []
+    width = column.shape[-1]
+    shapes = [(left.shape, right.shape) for left, right in pairs]
+    if not 1 < width <= MOST_COLUMNS or any(left != right for left, right in shapes):
+        return []
+    distances = np.concatenate([_distances(left, right).reshape(-1, width) for left, right in pairs])
+    return [_percentile(distances[:, place], 99.9) for place in range(width)]
 
 
 def apart(left, right):

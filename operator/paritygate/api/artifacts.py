@@ -70,6 +70,8 @@ class Noise(Model):
     output: str
     floor: float
     """99.9th percentile of the absolute difference between repeats, in the output's unit."""
+    columns: tuple[float, ...] = ()
+    """The same for each column of the last axis; empty where there is one, or where they were not told apart."""
     rows: int
     """Rows that were repeated."""
     stochastic: bool = False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 
 from paritygate.agent import noise
+from paritygate.agent.frameworks.model import Model
 
 torch = pytest.importorskip("torch")
 TorchModel = pytest.importorskip("paritygate.agent.frameworks.torchlike").TorchModel
@@ -23,6 +25,27 @@ class Given(TorchModel):
 
     def forward(self, tensors):
         return self.native(tensors["x"])
+
+
+ROWS_OF_SHAKING = OrderedDict(x=np.arange(8.0))
+
+
+class Shaking(Model):
+    """Answers as told, and with one thread otherwise."""
+
+    def __init__(self, columns, shaken):
+        super().__init__(None, {})
+        self.columns, self.shaken, self.one = columns, shaken, False
+
+    def answer(self, inputs):
+        rows = inputs["x"].astype(int)
+        return OrderedDict((name, column[rows]) for name, column in (self.shaken if self.one else self.columns).items())
+
+    @contextlib.contextmanager
+    def threads(self, count):
+        self.one = count == 1
+        yield True
+        self.one = False
 
 
 @pytest.fixture
@@ -69,3 +92,13 @@ def test_two_answers_that_agree_or_cannot_be_subtracted_are_not_apart() -> None:
     assert noise.apart(np.asarray(["a"], dtype=object), np.asarray(["b"], dtype=object)) is None
     assert noise.apart(np.asarray([1.0]), np.asarray([np.nan])) is None
     assert noise.apart(np.asarray([1.0, 2.0]), np.asarray([1.0, 2.5])) == 0.5
+
+
+def test_each_column_tells_its_own_noise() -> None:
+    columns = OrderedDict(wide=np.ones((8, 2000)), one=np.ones(8), pair=np.ones((8, 2)))
+    shaken = {name: np.array(column) for name, column in columns.items()}
+    shaken["pair"][3] = [1.5, 1.25]
+    found = {entry["output"]: entry for entry in noise.measure(Shaking(columns, shaken), ROWS_OF_SHAKING)}
+    assert found["pair"]["columns"] == [0.5, 0.25]
+    assert found["pair"]["floor"] == 0.5
+    assert found["one"]["columns"] == found["wide"]["columns"] == []

@@ -1,7 +1,8 @@
 """Tolerances τ, and errors in their unit.
 
 τ of an element is the larger of `atol · scale + rtol · max(|reference|, scale)` and ten times the source's own noise,
-the latter up to a hundred times the default of the column.
+the latter up to a hundred times the default of the column. Noise counts by column where it was measured by column:
+a column of large numbers does not excuse errors in one of small numbers.
 rtol and atol are the defaults of the coarser of the source's and the wire's dtype, as in torch.testing.assert_close
 (https://pytorch.org/docs/stable/testing.html). `scale` is the median magnitude of the element's last-axis column, so
 that a column of small numbers is not judged by the tolerance of a column of large ones. For probabilities the scale
@@ -55,6 +56,8 @@ class Tolerance:
     """Ten times the noise of the source, in the output's unit, by column; 0 where it does not count."""
     noise: float = 0.0
     """The source's noise, p99.9, in the output's unit."""
+    share: Array | float = 1.0
+    """Noise of each column, as a share of that of all."""
     stated: bool = False
     """Whether the user states it."""
     noisy: bool = False
@@ -71,12 +74,13 @@ class Tolerance:
     def with_noise(self, noise: float) -> Tolerance:
         """With ten times `noise`, in the output's unit, as the least that is allowed, up to 100 times the default.
 
-        A tolerance that the user states, or that a noisy source must not widen, stays as it is.
+        `noise` is that of the noisiest column; the others get their share of it. A tolerance that the user states, or
+        that a noisy source must not widen, stays as it is.
         """
         if self.stated or self.noisy:
             return self
         most = NOISE_FACTOR**2 * (self.rtol + self.atol) * self.scale
-        return replace(self, floor=np.maximum(self.floor, np.minimum(NOISE_FACTOR * noise, most)))
+        return replace(self, floor=np.maximum(self.floor, np.minimum(NOISE_FACTOR * noise * self.share, most)))
 
     @property
     def typical(self) -> float:
@@ -136,10 +140,9 @@ def tolerance_of(
         )
     default = Tolerance(rtol=rtol, atol=atol, scale=scale, rounding=rounding, noise=measured)
     noisy = noise is not None and (noise.stochastic or not measured <= NOISE_FACTOR * default.typical)
-    # The noise is one number for all columns: a column of millions must not excuse errors in one of thousandths.
     if noisy:
         return replace(default, noisy=True)
-    return default.with_noise(measured)
+    return replace(default, share=_share(noise, scale)).with_noise(measured)
 
 
 def row_errors(reference: Array, candidate: Array, tolerance: Tolerance) -> RowErrors:
@@ -235,6 +238,19 @@ def _scale(output: OutputSignature, reference: Array) -> Array:
     if output.role is OutputRole.PROBABILITIES and columns:
         scale = np.maximum(scale, 1.0 / max(columns, 2))
     return scale
+
+
+def _share(noise: Noise | None, scale: Array) -> Array | float:
+    """Noise of each column by that of all: its own, or the usual one for its magnitude where that is larger.
+
+    Few rows tell the noise, so a column may look quieter than it is; the other columns say what is usual.
+    """
+    if noise is None or not noise.floor or len(noise.columns) != scale.size or not scale.all():
+        return 1.0
+    own = np.asarray(noise.columns)
+    usual = float(np.median(own / scale)) * scale
+    share: Array = np.minimum(np.maximum(own, usual) / noise.floor, 1.0)
+    return share
 
 
 def _coarser(datatype: Datatype, source_dtype: str | None) -> str:

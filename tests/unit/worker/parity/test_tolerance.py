@@ -77,6 +77,22 @@ def test_noise_of_a_large_column_widens_a_small_one_by_no_more_than_its_own_coul
 
 
 @pytest.mark.parametrize(
+    ("columns", "floors"),
+    [
+        pytest.param((2e-5, 2e-8), [2e-4, 2e-7], id="each its own"),
+        pytest.param((2e-5, 2e-5), [2e-4, 1.13e-6], id="the small one as noisy as the large one, to its bound"),
+        pytest.param((2e-5, 0.0), [2e-4, 1e-7], id="one that looks quiet on few rows gets half of the usual"),
+        pytest.param((2e-5,), [2e-4, 1.13e-6], id="of another number of columns, and so of none"),
+    ],
+)
+def test_noise_by_column_widens_each_by_its_own(columns: tuple[float, ...], floors: list[float]) -> None:
+    reference = np.tile([1.0, 1e-3], (9, 1))
+    found = tau(reference, noise=Noise(output="out", floor=2e-5, columns=columns, rows=64), width=2)
+    assert found.of(reference[:1])[0] == pytest.approx(floors)
+    assert found.with_noise(4e-5).of(reference[:1])[0] == pytest.approx([4e-4, min(2 * floors[1], 1.13e-6)])
+
+
+@pytest.mark.parametrize(
     "noise",
     [
         pytest.param(Noise(output="out", floor=1e-3, rows=64), id="noise above ten defaults"),
