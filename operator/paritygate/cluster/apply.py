@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from paritygate.api.artifacts import FailureClass, StageFailure, StageName
 from paritygate.api.orders import JobOrder
@@ -25,7 +26,7 @@ from paritygate.cluster.client import (
     Resource,
 )
 from paritygate.cluster.manifests import jobs, pods, serving
-from paritygate.cluster.observe import Pinned, service_name, status_of
+from paritygate.cluster.observe import Pinned, pinned, service_name, status_of
 from paritygate.cluster.settings import Settings
 from paritygate.core.actions import (
     Action,
@@ -51,7 +52,12 @@ class Scene:
 
     snapshot: Snapshot
     observed: Observed
-    run: Pinned
+    settings: Settings
+
+    @cached_property
+    def run(self) -> Pinned:
+        """What the run goes by."""
+        return pinned(self.observed.name, self.observed.spec, self.observed.status, self.settings)
 
     @property
     def owner(self) -> pods.Owner:

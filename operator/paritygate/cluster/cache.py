@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from paritygate.cluster.keys import Key
 from paritygate.cluster.manifests.pods import MIGRATION
+from paritygate.cluster.slim import slim
 
 Object = dict[str, Any]
 
@@ -43,20 +45,21 @@ class Cache:
     def __init__(self) -> None:
         self._migrations: dict[Key, Object] = {}
         self._children: dict[Key, dict[tuple[str, str], Object]] = defaultdict(dict)
+        self._unended: dict[Key, set[str]] = defaultdict(set)
 
     def apply(self, event: str | None, item: Object) -> Key | None:
-        """Takes in an event ('DELETED', anything else = it exists); the key to look at, None = it is none of ours."""
+        """Takes in an event ('DELETED', anything else = it exists).
+
+        The key to look at; None = it is none of ours, or nothing that matters is other than it was.
+        """
         key = _key_of(item)
         if key is None:
             return None
-        if event == "DELETED":
-            self._remove(key, item)
-        else:
-            self._put(key, item)
-        return key
+        changed = self._remove(key, item) if event == "DELETED" else self._put(key, slim(item))
+        return key if changed else None
 
     def replace(self, kind: str, items: Iterable[Object], began: int) -> set[Key]:
-        """Takes a complete listing of one kind; keys of which something came, changed or went.
+        """Takes a complete listing of one kind, of `slim` objects; keys of which something came, changed or went.
 
         `began`: the newest resourceVersion known when the listing began. What is newer than that and not listed was
         made since, and stays.
@@ -92,13 +95,9 @@ class Cache:
         """Every migration that is there, the oldest first."""
         return sorted(self._migrations, key=lambda k: (self._migrations[k]["metadata"].get("creationTimestamp", ""), k))
 
-    def active(self) -> set[Key]:
-        """Migrations with a Job that has not ended."""
-        return {
-            key
-            for key, children in self._children.items()
-            if any(kind == "Job" and not ended(item) for (kind, _), item in children.items())
-        }
+    def active(self) -> AbstractSet[Key]:
+        """Migrations with a Job that has not ended; changes with the cache."""
+        return self._unended.keys()
 
     def _known(self, kind: str) -> list[tuple[Key, Object]]:
         if kind == "ModelMigration":
@@ -106,30 +105,43 @@ class Cache:
         return [(key, item) for key, all_ in self._children.items() for (k, _), item in list(all_.items()) if k == kind]
 
     def _put(self, key: Key, item: Object) -> bool:
+        """Whether anything but its version is other than before."""
         there = self._find(key, item)
         same = there is not None and there["metadata"]["uid"] == item["metadata"]["uid"]
         if same and there is not None and _version(there) >= _version(item):
             return False
         if not same and there is not None and _version(there) > _version(item):
             return False  # a late word of an object that was replaced under its name
-        metadata = {k: v for k, v in item["metadata"].items() if k != "managedFields"}
-        slim = {**item, "metadata": metadata}
         if item["kind"] == "ModelMigration":
-            self._migrations[key] = slim
+            self._migrations[key] = item
         else:
-            self._children[key][item["kind"], metadata["name"]] = slim
-        return True
+            self._children[key][item["kind"], item["metadata"]["name"]] = item
+        if item["kind"] == "Job":
+            self._count(key, item["metadata"]["name"], unended=not ended(item))
+        return there is None or _without_version(there) != _without_version(item)
 
-    def _remove(self, key: Key, item: Object) -> None:
+    def _remove(self, key: Key, item: Object) -> bool:
+        """Whether it was there."""
         there = self._find(key, item)
         if there is None or there["metadata"]["uid"] != item["metadata"]["uid"]:
-            return
+            return False
         if item["kind"] == "ModelMigration":
             del self._migrations[key]
-            return
+            return True
         del self._children[key][item["kind"], item["metadata"]["name"]]
         if not self._children[key]:
             del self._children[key]
+        if item["kind"] == "Job":
+            self._count(key, item["metadata"]["name"], unended=False)
+        return True
+
+    def _count(self, key: Key, job: str, *, unended: bool) -> None:
+        if unended:
+            self._unended[key].add(job)
+            return
+        self._unended[key].discard(job)
+        if not self._unended[key]:
+            del self._unended[key]
 
     def _find(self, key: Key, item: Object) -> Object | None:
         if item["kind"] == "ModelMigration":
@@ -156,6 +168,11 @@ def _key_of(item: Object) -> Key | None:
         return Key(metadata["namespace"], metadata["name"])
     name = metadata.get("labels", {}).get(MIGRATION)
     return Key(metadata["namespace"], name) if name else None
+
+
+def _without_version(item: Object) -> Object:
+    metadata = {key: value for key, value in item["metadata"].items() if key != "resourceVersion"}
+    return {**item, "metadata": metadata}
 
 
 def _version(item: Object) -> int:

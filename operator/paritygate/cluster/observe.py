@@ -73,9 +73,8 @@ def status_of(migration: Object) -> ModelMigrationStatus | None:
         return None
 
 
-def pinned(migration: Object, spec: ModelMigrationSpec, settings: Settings) -> Pinned:
+def pinned(name: str, spec: ModelMigrationSpec, status: ModelMigrationStatus | None, settings: Settings) -> Pinned:
     """Images and recipe of the run: as the status pinned them while the spec stays, else as configured now."""
-    status = status_of(migration)
     run = status.run if status else None
     goes_on = run is not None and run.spec == stages.spec_digest(spec)
     images = run.images if run is not None and goes_on else {}
@@ -92,7 +91,7 @@ def pinned(migration: Object, spec: ModelMigrationSpec, settings: Settings) -> P
         converter=converter,
         runtime=_runtime(server, spec, settings),
         recipe=recipe,
-        sought=stages.sought_digest(migration["metadata"]["name"], spec, environment, converter, recipe),
+        sought=stages.sought_digest(name, spec, environment, converter, recipe),
         inputs=run.inputs if run is not None and goes_on else None,
     )
 
@@ -114,12 +113,11 @@ def observe(snapshot: Snapshot, settings: Settings, now: datetime, queued: str |
     migration = snapshot.migration
     if migration is None:
         raise ValueError(f"{snapshot.key} is not there")
-    spec = spec_of(migration)
-    run = pinned(migration, spec, settings)
+    spec, status = spec_of(migration), status_of(migration)
+    run = pinned(snapshot.key.name, spec, status, settings)
     ours = [_Job(job, snapshot) for job in snapshot.of("Job") if owner_uid(job) == migration["metadata"]["uid"]]
     wanted = [one for one in ours if one.kind == CONVERT and one.digest == run.sought]
     inputs = _inputs(run, wanted)
-    status = status_of(migration)
     problems = [
         *violations(spec, settings),
         *references.problems(spec, settings.defaults.storage, settings.node_local_classes),

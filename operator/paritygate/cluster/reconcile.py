@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -12,7 +13,7 @@ from paritygate.cluster.apply import Applier, Scene
 from paritygate.cluster.cache import Cache, Object, Snapshot
 from paritygate.cluster.client import Client
 from paritygate.cluster.keys import Key
-from paritygate.cluster.observe import SETTLING, observe, pinned, settles, spec_of, status_of
+from paritygate.cluster.observe import SETTLING, observe, settles, status_of
 from paritygate.cluster.settings import Settings
 from paritygate.cluster.slots import Slots
 from paritygate.core.actions import StartStage
@@ -23,6 +24,8 @@ from paritygate.errors import ClusterError, ConfigurationError, InvalidManifest
 
 _LOOK_AGAIN: Final = 60.0
 """Seconds after which what an administrator may have mended is tried again: quotas, policies, names."""
+_NEXT_STEP: Final = timedelta(seconds=0.2)
+"""After which is looked again where one step was carried out and another is due."""
 
 
 class Told(Protocol):
@@ -66,15 +69,19 @@ class Reconciler:
         except ConfigurationError as error:
             self._slots.release(key)
             return await self._refuse(migration, error.reason, error.message, now)
+        times = [made.requeue_at]
+        if made.actions:
+            # What was done is in the cache by now: one write tells of it and of how things stand with it.
+            snapshot = replace(self._cache.snapshot(key), migration=migration)
+            _, after = self._planned(snapshot, now)
+            made = after if not after.actions else made
+            times = [after.requeue_at, now + _NEXT_STEP if after.actions else None]
         await self._write(migration, made.status, made.events, now)
-        times = [made.requeue_at] if made.requeue_at is not None else []
-        times += [now + SETTLING] if settles(snapshot, now) else []
-        return max(0.0, (min(times) - self._now()) / timedelta(seconds=1)) if times else None
+        times.append(now + SETTLING if settles(snapshot, now) else None)
+        soonest = min((time for time in times if time is not None), default=None)
+        return None if soonest is None else max(0.0, (soonest - self._now()) / timedelta(seconds=1))
 
     def _planned(self, snapshot: Snapshot, now: datetime) -> tuple[Scene, Plan]:
-        assert snapshot.migration is not None  # noqa: S101 - asked before
-        spec = spec_of(snapshot.migration)
-        run = pinned(snapshot.migration, spec, self._settings)
         queued = self._slots.ask(snapshot.key, self._cache.active())
         observed = observe(snapshot, self._settings, now, queued)
         made = plan(observed)
@@ -82,7 +89,7 @@ class Reconciler:
         works = works or any(a.state is StageState.RUNNING for a in observed.attempts)
         if queued is None and not works:
             self._slots.release(snapshot.key)
-        return Scene(snapshot, observed, run), made
+        return Scene(snapshot, observed, self._settings), made
 
     async def _refuse(self, migration: Object, reason: str, message: str, now: datetime) -> float:
         before = status_of(migration)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from itertools import count, islice
 
 from paritygate.cluster.keys import Key
 from paritygate.cluster.settings import Caps
@@ -14,45 +16,58 @@ class Slots:
 
     def __init__(self, caps: Caps, wake: Callable[[Key], None]) -> None:
         self._caps, self._wake = caps, wake
-        self._held: set[Key] = set()
-        self._waiting: dict[Key, None] = {}
+        self._held: dict[str, set[Key]] = defaultdict(set)
+        self._waiting: dict[str, dict[Key, int]] = defaultdict(dict)
+        self._turn = count()
+        self._number = 0
 
     def ask(self, key: Key, active: AbstractSet[Key]) -> str | None:
         """None = `key` has a slot, and keeps it until `release`; else why it must wait."""
-        taken = self._held | active
-        if key not in taken:
-            said = self._full(key, taken)
+        if key not in self._held[key.namespace]:
+            said = None if key in active else self._full(key, active)
             if said is not None:
-                self._waiting.setdefault(key)
+                self._waiting[key.namespace].setdefault(key, next(self._turn))
                 return said
-        self._held.add(key)
-        self._waiting.pop(key, None)
+            self._held[key.namespace].add(key)
+            self._number += 1
+        self._waiting[key.namespace].pop(key, None)
         return None
 
     def release(self, key: Key) -> None:
         """`key` needs no slot now; those who wait longest are woken."""
-        self._waiting.pop(key, None)
-        if key not in self._held:
+        self._waiting[key.namespace].pop(key, None)
+        if key not in self._held[key.namespace]:
             return
-        self._held.discard(key)
-        for other in [k for k in self._waiting if self._full(k, self._held) is None][: self.free]:
+        self._held[key.namespace].discard(key)
+        self._number -= 1
+        ready = [
+            (turn, other)
+            for namespace, waiting in self._waiting.items()
+            for other, turn in islice(waiting.items(), min(self.free, self._room(namespace)))
+        ]
+        for _, other in sorted(ready)[: self.free]:
             self._wake(other)
 
     @property
     def free(self) -> int:
         """Slots that nobody holds."""
-        return max(0, self._caps.active_runs - len(self._held))
+        return max(0, self._caps.active_runs - self._number)
 
     @property
     def held(self) -> int:
         """Slots in use."""
-        return len(self._held)
+        return self._number
 
-    def _full(self, key: Key, taken: AbstractSet[Key]) -> str | None:
+    def _room(self, namespace: str) -> int:
+        return max(0, self._caps.active_runs_per_namespace - len(self._held[namespace]))
+
+    def _full(self, key: Key, active: AbstractSet[Key]) -> str | None:
         caps = self._caps
-        if len(taken) >= caps.active_runs:
-            return f"{len(taken)} of {caps.active_runs} runs are active in this cluster; this one starts when one ends"
-        there = sum(other.namespace == key.namespace for other in taken)
+        others = [other for other in active if other not in self._held[other.namespace]]
+        if self._number + len(others) >= caps.active_runs:
+            taken = self._number + len(others)
+            return f"{taken} of {caps.active_runs} runs are active in this cluster; this one starts when one ends"
+        there = len(self._held[key.namespace]) + sum(other.namespace == key.namespace for other in others)
         if there >= caps.active_runs_per_namespace:
             return (
                 f"{there} of {caps.active_runs_per_namespace} runs are active in namespace {key.namespace}; "

@@ -21,12 +21,12 @@ from paritygate.cluster.client import Client, Resource
 from paritygate.cluster.connection import Connection
 from paritygate.cluster.keys import Key
 from paritygate.cluster.lease import Lease
-from paritygate.cluster.manifests.pods import SELECTOR
 from paritygate.cluster.queue import Priority, WorkQueue
 from paritygate.cluster.reconcile import Reconciler
 from paritygate.cluster.settings import Settings
 from paritygate.cluster.slots import Slots
 from paritygate.errors import ClusterError
+from paritygate.handlers import source
 from paritygate.handlers.health import Pulse, application
 from paritygate.handlers.metrics import Metrics
 from paritygate.handlers.resync import WATCHED, resync
@@ -135,6 +135,7 @@ class Operator:
         namespaces = self._settings.namespaces
         await kopf.operator(
             registry=self._registry(),
+            memories=source.Forgetful(),
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,
@@ -146,10 +147,7 @@ class Operator:
 
         @kopf.on.startup(registry=registry)
         def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-            settings.posting.enabled = False
-            settings.watching.chunk_size = 500
-            settings.queueing.idle_timeout = 1.0
-            settings.scanning.disabled = bool(self._settings.namespaces)
+            source.configure(settings, namespaced=bool(self._settings.namespaces))
 
         @kopf.on.login(registry=registry)
         def _login(**_: Any) -> kopf.ConnectionInfo:
@@ -160,12 +158,9 @@ class Operator:
         return registry
 
     def _listen(self, registry: Any, resource: Resource) -> None:
-        labels = {} if resource.plural == "modelmigrations" else {SELECTOR.split("=")[0]: SELECTOR.split("=")[1]}
-
         @kopf.on.event(
-            resource.group, resource.version, resource.plural, registry=registry, labels=labels or None,
-            id=f"observe-{resource.plural}",
-        )  # fmt: skip
+            resource.group, resource.version, resource.plural, registry=registry, id=f"observe-{resource.plural}"
+        )
         async def _observe(event: Any, **_: Any) -> None:
             """No I/O, and nothing that could raise: kopf drops what fails here."""
             item = {"apiVersion": resource.api_version, "kind": resource.kind, **dict(event["object"])}

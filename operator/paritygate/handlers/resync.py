@@ -8,10 +8,18 @@ from typing import Final
 from paritygate.cluster.cache import Cache
 from paritygate.cluster.client import DEPLOYMENTS, JOBS, MIGRATIONS, PODS, SERVICES, Client, Resource
 from paritygate.cluster.keys import Key
-from paritygate.cluster.manifests.pods import SELECTOR
+from paritygate.cluster.manifests.pods import JOB, SELECTOR
+from paritygate.cluster.slim import slim
 
 WATCHED: Final[tuple[Resource, ...]] = (JOBS, PODS, DEPLOYMENTS, SERVICES, MIGRATIONS)
 """Children before migrations, so that a migration is never seen without what it had before."""
+
+
+def selector_of(resource: Resource) -> str:
+    """Labels of what is ours; empty = all. Of pods, those of Jobs: what serves is judged by its Deployment."""
+    if resource == MIGRATIONS:
+        return ""
+    return f"{SELECTOR},{JOB}" if resource == PODS else SELECTOR
 
 
 async def resync(client: Client, cache: Cache, namespaces: Iterable[str]) -> set[Key]:
@@ -19,11 +27,10 @@ async def resync(client: Client, cache: Cache, namespaces: Iterable[str]) -> set
     touched: set[Key] = set()
     for resource in WATCHED:
         began = cache.newest()
-        selector = "" if resource is MIGRATIONS else SELECTOR
         found = [
-            item
+            slim(item)
             for namespace in tuple(namespaces) or (None,)
-            async for item in client.pages(resource, namespace, selector=selector)
+            async for item in client.pages(resource, namespace, selector=selector_of(resource))
         ]
         touched |= cache.replace(resource.kind, found, began)
     return touched | set(cache.keys())

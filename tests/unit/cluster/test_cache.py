@@ -31,9 +31,29 @@ def test_children_wake_their_migration_and_strangers_nobody():
 
 def test_an_older_version_never_replaces_a_newer_one():
     cache = Cache()
-    cache.apply("ADDED", item(version=5, status="new"))
-    cache.apply("MODIFIED", item(version=4, status="old"))
-    assert cache.snapshot(KEY).of("Job")[0]["status"] == "new"
+    assert cache.apply("ADDED", item(version=5, status={"startTime": "new"})) == KEY
+    assert cache.apply("MODIFIED", item(version=4, status={"startTime": "old"})) is None
+    assert cache.snapshot(KEY).of("Job")[0]["status"] == {"startTime": "new"}
+
+
+def test_what_no_decision_follows_from_wakes_nobody_and_its_version_is_remembered():
+    cache = Cache()
+    cache.apply("ADDED", item(version=1, status={"active": 0}, spec={"template": {}, "suspend": False}))
+    assert cache.apply("MODIFIED", item(version=2, status={"active": 1}, spec={"suspend": False})) is None
+    (job,) = cache.snapshot(KEY).of("Job")
+    assert (job["metadata"]["resourceVersion"], job["spec"], job["status"]) == ("2", {"suspend": False}, {})
+    assert cache.apply("MODIFIED", item(version=3, spec={"suspend": True})) == KEY
+
+
+def test_a_migration_is_active_while_one_of_its_jobs_has_not_ended():
+    cache = Cache()
+    ended = {"conditions": [{"type": "Complete", "status": "True"}]}
+    cache.apply("ADDED", item(name="a", uid="u1"))
+    cache.apply("ADDED", item(name="b", uid="u2"))
+    cache.apply("MODIFIED", item(name="a", uid="u1", version=2, status=ended))
+    assert set(cache.active()) == {KEY}
+    cache.apply("DELETED", item(name="b", uid="u2", version=3))
+    assert not cache.active()
 
 
 @pytest.mark.parametrize(("uid", "left"), [("u1", ["u2"]), ("u2", [])])
@@ -70,3 +90,17 @@ def test_what_runs_in_the_cluster_counts_after_a_restart():
     running = Key("a", "1")
     assert slots.ask(Key("b", "2"), {running}) is not None
     assert slots.ask(running, {running}) is None
+
+
+def test_a_namespace_that_is_full_does_not_hold_up_another():
+    woken = []
+    slots = Slots(Caps(active_runs=3, active_runs_per_namespace=2), woken.append)
+    for number in range(4):
+        slots.ask(Key("a", str(number)), set())
+    slots.ask(Key("b", "0"), set())
+    slots.ask(Key("b", "1"), set())
+    slots.release(Key("b", "0"))
+    assert woken == [Key("b", "1")]
+    slots.release(Key("a", "0"))
+    assert woken[1:] == [Key("a", "2"), Key("b", "1")]
+    assert slots.held == 1
