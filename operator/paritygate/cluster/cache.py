@@ -73,15 +73,15 @@ class Cache:
                 touched.add(key)
         for key, known in self._known(kind):
             metadata = known["metadata"]
-            if metadata["uid"] not in listed and _version(known) <= began:
+            if metadata["uid"] not in listed and version_of(known) <= began:
                 self._remove(key, known)
                 touched.add(key)
         return touched
 
     def newest(self) -> int:
         """Newest resourceVersion seen; 0 = nothing was."""
-        versions = [_version(item) for item in self._migrations.values()]
-        versions += [_version(item) for children in self._children.values() for item in children.values()]
+        versions = [version_of(item) for item in self._migrations.values()]
+        versions += [version_of(item) for children in self._children.values() for item in children.values()]
         return max(versions, default=0)
 
     def snapshot(self, key: Key) -> Snapshot:
@@ -108,9 +108,9 @@ class Cache:
         """Whether anything but its version is other than before."""
         there = self._find(key, item)
         same = there is not None and there["metadata"]["uid"] == item["metadata"]["uid"]
-        if same and there is not None and _version(there) >= _version(item):
+        if same and there is not None and version_of(there) >= version_of(item):
             return False
-        if not same and there is not None and _version(there) > _version(item):
+        if not same and there is not None and version_of(there) > version_of(item):
             return False  # a late word of an object that was replaced under its name
         if item["kind"] == "ModelMigration":
             self._migrations[key] = item
@@ -175,7 +175,7 @@ def _without_version(item: Object) -> Object:
     return {**item, "metadata": metadata}
 
 
-def _version(item: Object) -> int:
+def version_of(item: Object) -> int:
     """Versions of Kubernetes ≥ 1.35 are numbers that grow, as all before were in fact (KEP-5504)."""
     text = item["metadata"].get("resourceVersion", "0")
     return int(text) if text.isdigit() else 0

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from paritygate.api.digests import digest_of
 from paritygate.api.status import ConditionType, ModelMigrationStatus
+from paritygate.cluster.cache import version_of
 from paritygate.cluster.client import EVENTS, MIGRATIONS, Client, Object
 from paritygate.core.conditions import PlannedEvent, Standing, conditions
 from paritygate.errors import Conflict
@@ -56,10 +56,14 @@ async def write_status(client: Client, migration: Object, status: ModelMigration
 
 
 async def emit(client: Client, migration: Object, events: Iterable[PlannedEvent], now: datetime, reporter: str) -> None:
-    """Tells people what changed. Its name follows from what it says, so that an event is not told twice."""
+    """Tells people what changed since before `migration` was stored.
+
+    Names follow from its version, so that an event is not told twice, and so that they sort in the order in which
+    things happened: kubectl shows events by name, where all it knows of their times is the second.
+    """
     metadata = migration["metadata"]
-    for event in events:
-        name = digest_of([metadata["uid"], metadata["resourceVersion"], event.reason]).removeprefix("sha256:")[:16]
+    for number, event in enumerate(events):
+        name = f"{version_of(migration):016x}{number:x}"
         body = {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
