@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from paritygate.api.digests import digest_of
+from paritygate.api.report import Verdict
 from paritygate.api.spec import Serving
 from paritygate.core.actions import Action, AdjustRevision, ApplyRevision, Grounds, RetireRevision, SetTraffic
 from paritygate.core.observed import Observed, Revision
@@ -60,7 +61,7 @@ def serve(observed: Observed, grounds: Grounds, verdict: str, decided: str) -> T
     if revision is None:
         replicas = replicas_of(observed.spec.serving, _named(observed, observed.traffic))
         apply = ApplyRevision(name, grounds, verdict, replicas)
-        return Turn(_working("RollingOut", f"revision {name} is brought up"), (apply,))
+        return Turn(_working("RollingOut", f"revision {name} is coming up"), (apply,))
     if (revision.candidate, revision.runtime) != (grounds.candidate, grounds.runtime):
         message = f"revision {name} holds other bytes or another runtime than those that passed; remove it"
         return Turn(_stalled("RevisionMismatch", message))
@@ -71,7 +72,7 @@ def serve(observed: Observed, grounds: Grounds, verdict: str, decided: str) -> T
         return _unavailable(observed, revision)
     if observed.traffic == name and observed.pointed:
         return Turn(Outlook(Step.DONE, "Promoted", f"revision {name} serves; {decided}", judged=True))
-    move = Turn(_working("RollingOut", f"traffic moves to revision {name}"), (SetTraffic(name, grounds),))
+    move = _take_over(observed, grounds, name)
     return move if observed.traffic == name else _not_yet(observed, revision) or move
 
 
@@ -113,10 +114,21 @@ def _not_yet(observed: Observed, revision: Revision) -> Turn | None:
     if revision.failure is not None:
         return Turn(_stalled("RevisionFailed", revision.failure.message))
     if not revision.ready:
-        return Turn(_working("RollingOut", f"revision {revision.name} is not ready yet"))
+        return Turn(_working("RollingOut", f"revision {revision.name} is coming up"))
     until = _passes(observed, revision.ready_since, READY_HOLD)
-    message = f"revision {revision.name} is ready and held a moment"
-    return None if until is None else Turn(_working("RollingOut", message), (), until)
+    return None if until is None else Turn(_taking_over(revision.name), (), until)
+
+
+def _take_over(observed: Observed, grounds: Grounds, name: str) -> Turn:
+    """Traffic moves on a verdict that stands in the status, where everybody can read why; else it is written first."""
+    verdict = observed.status.verdict if observed.status else None
+    if verdict is None or (verdict.result, verdict.report_digest) != (Verdict.PASSED, grounds.report):
+        return Turn(_taking_over(name), (), observed.now)
+    return Turn(_taking_over(name), (SetTraffic(name, grounds),))
+
+
+def _taking_over(name: str) -> Outlook:
+    return _working("RollingOut", f"revision {name} is ready and takes over")
 
 
 def _unavailable(observed: Observed, revision: Revision) -> Turn:

@@ -164,6 +164,7 @@ def test_traffic_moves_only_to_a_ready_revision_and_the_old_one_goes_last(world)
     seen = {"receipts": world.receipts(), "serving": True, "traffic": "m-old"}
     (apply,) = plan(world.observed(**seen, revisions=(old,))).actions
     assert isinstance(apply, ApplyRevision)
+    seen["status"] = plan(world.observed(**seen)).status
     assert apply.grounds.candidate == seen["receipts"][2].output
     new = Revision(apply.name, apply.grounds.candidate, apply.grounds.runtime, apply.grounds.report)
     assert plan(world.observed(**seen, revisions=(old, new))).actions == ()

@@ -28,7 +28,8 @@ class Stage:
 
     def __init__(self, world, verdict=Verdict.PASSED):
         self.world, self.seen = world, {"receipts": world.receipts(verdict), "serving": True}
-        applied = plan(world.observed(receipts=world.receipts(), serving=True)).actions[0]
+        planned = plan(world.observed(receipts=world.receipts(), serving=True))
+        applied, self.passed = planned.actions[0], planned.status
         grounds = applied.grounds
         self.new = Revision(applied.name, grounds.candidate, grounds.runtime, grounds.report, ready=True)
 
@@ -65,10 +66,23 @@ def test_what_takes_over_is_brought_up_as_large_as_what_it_replaces(scene):
 
 def test_traffic_waits_until_the_data_plane_has_heard_of_the_revision(scene):
     fresh = replace(scene.new, ready_since=NOW)
-    planned = scene.plan(OLD, fresh, traffic="m-old")
+    seen = {"traffic": "m-old", "status": scene.passed}
+    planned = scene.plan(OLD, fresh, **seen)
     assert planned.actions == ()
     assert planned.requeue_at == NOW + READY_HOLD
-    assert isinstance(scene.plan(OLD, fresh, traffic="m-old", now=NOW + READY_HOLD).actions[0], SetTraffic)
+    assert isinstance(scene.plan(OLD, fresh, **seen, now=NOW + READY_HOLD).actions[0], SetTraffic)
+
+
+def test_the_verdict_is_written_before_traffic_moves_on_it(scene):
+    """As when a spec is rolled back to a revision that is still there: all evidence is at hand, and none is written."""
+    of_another = scene.plan(OLD, traffic="m-old", receipts=scene.world.receipts(Verdict.FAILED)).status
+    for status in (None, of_another):
+        planned = scene.plan(OLD, scene.new, traffic="m-old", status=status)
+        assert planned.actions == ()
+        assert planned.requeue_at == NOW
+        assert planned.status.verdict.result is Verdict.PASSED
+    again = scene.plan(OLD, scene.new, traffic="m-old", status=planned.status)
+    assert [type(action) for action in again.actions] == [SetTraffic]
 
 
 def test_the_revision_before_goes_once_its_requests_are_answered(scene):
@@ -108,7 +122,7 @@ def test_what_an_earlier_address_leads_to_stays(scene):
 
 
 def test_every_address_is_brought_along(scene):
-    planned = scene.plan(OLD, scene.new, traffic=scene.new.name, pointed=False, lagging=("m-old",))
+    planned = scene.plan(OLD, scene.new, traffic=scene.new.name, status=scene.passed, pointed=False, lagging=("m-old",))
     (move,) = planned.actions
     assert move == SetTraffic(scene.new.name, move.grounds)
     assert condition(planned, "Ready").status == "False"
