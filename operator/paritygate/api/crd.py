@@ -93,6 +93,7 @@ def _columns() -> list[dict[str, Any]]:
             ("Source", ".spec.source.format"),
             ("Target", ".spec.target.format"),
             ("Verdict", ".status.verdict.result"),
+            ("Serving", ".status.revisions[?(@.role=='Stable')].name"),
         )
     ]
     columns.append({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"})

@@ -9,8 +9,6 @@ from typing import Literal
 
 from paritygate.api.status import Condition, ConditionType
 
-_ABNORMAL = (ConditionType.RECONCILING, ConditionType.STALLED)
-
 
 @dataclass(frozen=True)
 class Standing:
@@ -58,18 +56,23 @@ def conditions(
 
 def transition_events(previous: Iterable[Condition], current: Iterable[Condition]) -> tuple[PlannedEvent, ...]:
     """One event per condition that came to stand for a new reason; steps that merely go on are not worth one."""
-    before = {condition.type: (condition.status, condition.reason) for condition in previous}
+    before = {condition.type: condition for condition in previous}
     found: dict[str, PlannedEvent] = {}
     for condition in current:
-        if before.get(condition.type) == (condition.status, condition.reason) or condition.reason in found:
+        then = before.get(condition.type)
+        if then is not None and (then.status, then.reason) == (condition.status, condition.reason):
             continue
-        if condition.type in _ABNORMAL:
-            notable = condition.type is ConditionType.STALLED or condition.reason == "Retrying"
-        else:
-            notable = condition.status == "True"
-        if notable:
-            warns = condition.type in _ABNORMAL
-            found[condition.reason] = PlannedEvent(
-                "Warning" if warns else "Normal", condition.reason, condition.message
-            )
+        kind = _event_type(then, condition)
+        if kind is not None and condition.reason not in found:
+            found[condition.reason] = PlannedEvent(kind, condition.reason, condition.message)
     return tuple(found.values())
+
+
+def _event_type(before: Condition | None, now: Condition) -> Literal["Normal", "Warning"] | None:
+    """None = nobody needs to be told."""
+    if now.type is ConditionType.STALLED or (now.type is ConditionType.RECONCILING and now.reason == "Retrying"):
+        return "Warning"
+    if now.type is ConditionType.SERVING_AVAILABLE:
+        # That something serves is told by Ready. That nothing does any more is news.
+        return "Warning" if before is not None and before.status == "True" and now.status == "False" else None
+    return "Normal" if now.type is not ConditionType.RECONCILING and now.status == "True" else None

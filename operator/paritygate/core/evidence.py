@@ -126,10 +126,11 @@ def decided(summary: EvidenceSummary) -> str:
     wanted = [c for c in summary.checks if c.blocking and c.result is not Verdict.PASSED]
     if not wanted:
         return f"{sum(c.blocking for c in summary.checks)} checks passed for candidate {summary.candidate!r}"
-    parts = []
-    for check in wanted:
-        number = (
-            "" if check.measured is None or check.limit is None else f" ({check.measured:g}, limit {check.limit:g})"
-        )
-        parts.append(f"{check.name} {check.result}{number}")
-    return f"candidate {summary.candidate!r}: {'; '.join(parts)}"
+    return f"candidate {summary.candidate!r}: {'; '.join(map(_in_words, wanted))}"
+
+
+def _in_words(check: SummaryLine) -> str:
+    if check.measured is None or check.limit is None:
+        return f"{check.name} {check.result} on {check.rows} rows"
+    measured = f"{check.measured:g} measured on {check.rows} rows, at most {check.limit:g} allowed"
+    return f"{check.name} {check.result}: {measured}"

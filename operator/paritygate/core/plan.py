@@ -128,12 +128,15 @@ def _attempted(draft: _Draft, stage: StageName, digest: str) -> Outlook:
         return _running(draft, stage, max(running, key=lambda a: a.number))
     if any(a.stage is stage and a.state is StageState.RUNNING for a in observed.attempts):
         # The attempt for other inputs is being cancelled; one stage has one active attempt.
-        return Outlook(Step.WORKING, stage.value, f"{stage}: waiting for an attempt for other inputs to stop", stage)
+        message = f"{stage} begins once the attempt for what was asked before has stopped"
+        return Outlook(Step.WORKING, stage.value, message, stage)
     return _not_running(draft, stage, digest, [a for a in attempts if a.state is StageState.FAILED])
 
 
 def _running(draft: _Draft, stage: StageName, attempt: Attempt) -> Outlook:
-    limit, at = draft.observed.spec.jobs.deadline, attempt.at or stage
+    limit = draft.observed.spec.jobs.deadline
+    # Where earlier stages are finished, passing through their part again is not going back.
+    at = max(stage, attempt.at or stage, key=stages.ORDER.index)
     ends = attempt.started_at + duration(limit)
     held = attempt.waiting
     if held is not None and held.failure is FailureClass.CONFIGURATION:
@@ -165,7 +168,8 @@ def _not_running(draft: _Draft, stage: StageName, digest: str, failed: list[Atte
         return Outlook(Step.WORKING, "Queued", observed.queued, stage)
     earlier = stages.inputs_of(stage, draft.outputs)
     draft.actions.append(StartStage(stage, digest, number, duration(jobs.deadline), earlier))
-    return Outlook(Step.WORKING, stage.value, f"{stage} is started, attempt {number}", stage)
+    # In the words of `_running`: one thing to read, and one write, for what is one step to a person.
+    return Outlook(Step.WORKING, stage.value, f"{stage} is running, attempt {number}", stage)
 
 
 def _last_known(observed: Observed, stage: StageName, digest: str) -> tuple[int, Outlook | None] | None:
@@ -193,11 +197,16 @@ def _failed(draft: _Draft, stage: StageName, last: Attempt, retries: int) -> Out
     if last.number > retries:
         message = f"{failure.message} ({failure.reason}; tried {last.number} times, spec.jobs.retries is {retries})"
         return Outlook(Step.STALLED, "RetriesExhausted", message, stage)
-    again = (last.ended_at or last.started_at) + backoff(last.number)
+    pause = backoff(last.number)
+    again = (last.ended_at or last.started_at) + pause
     if draft.observed.now >= again:
         return None
     draft.look_again(again)
-    return Outlook(Step.WORKING, "Retrying", f"{failure.reason}: {failure.message}", stage)
+    message = (
+        f"attempt {last.number} of {retries + 1} failed and is made again {pause.total_seconds():g} s later: "
+        f"{failure.reason}: {failure.message}"
+    )
+    return Outlook(Step.WORKING, "Retrying", message, stage)
 
 
 def _verdict_gate(draft: _Draft, inputs: Inputs) -> Outlook | None:

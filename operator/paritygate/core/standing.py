@@ -110,7 +110,7 @@ def events_of(observed: Observed, status: ModelMigrationStatus) -> tuple[Planned
 def _standings(
     observed: Observed, outlook: Outlook, outputs: Mapping[StageName, str], accepted: Receipt | None
 ) -> dict[ConditionType, Standing]:
-    message = outlook.message[:_MAX_MESSAGE]
+    message = _message(observed, outlook)
     found = {
         ConditionType.ASSESSED: _step(StageName.ASSESS, "SourceAssessed", outlook, outputs),
         ConditionType.CONVERTED: _step(StageName.CONVERT, "CandidateConverted", outlook, outputs),
@@ -126,6 +126,15 @@ def _standings(
         found[ConditionType.STALLED] = Standing("True", outlook.word, message)
     if outlook.step is Step.SUSPENDED:
         found[ConditionType.SUSPENDED] = Standing("True", outlook.word, message)
+    return found
+
+
+def _message(observed: Observed, outlook: Outlook) -> str:
+    """What is wrong and, where nothing will happen by itself, whether anybody has to hurry: what goes on serving."""
+    found = outlook.message[:_MAX_MESSAGE]
+    halted = outlook.step in {Step.STALLED, Step.SUSPENDED}
+    if halted and observed.serving and _serving(observed).status == "True":
+        return f"{found}; revision {observed.traffic} goes on serving"
     return found
 
 

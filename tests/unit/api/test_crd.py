@@ -141,7 +141,7 @@ def test_an_unseen_resource_does_not_count_as_done():
 def test_columns_for_people():
     wide = [column["name"] for column in VERSION["additionalPrinterColumns"] if column.get("priority")]
     narrow = [column["name"] for column in VERSION["additionalPrinterColumns"] if not column.get("priority")]
-    assert narrow == ["Ready", "Phase", "Source", "Target", "Verdict", "Age"]
+    assert narrow == ["Ready", "Phase", "Source", "Target", "Verdict", "Serving", "Age"]
     assert wide == ["Reason", "Message"]
 
 
