@@ -81,6 +81,7 @@ def capture(request, out):
         environment=environment.describe(request.get("environmentDigest")),
         noise=measured,
         probes=probed,
+        probedCells=probes.passed_over(model, inputs),
         steps=inner,
         stepRows=inner_rows,
         stepsSkipped=skipped,

@@ -19,6 +19,8 @@ LIMITS = OrderedDict(
     [("nan", 40), ("inf", 32), ("zero", 32), ("extreme", 48), ("threshold", 84), ("unseen-category", 20)]
 )
 """Probes of each kind at most, 256 in all."""
+MOST_CELLS = 64
+"""Cells of a row up to which each is probed."""
 TOGETHER = 32
 MOST_THRESHOLDS = LIMITS["threshold"] // 5
 UNSEEN = "paritygate-unseen"
@@ -88,6 +90,17 @@ def make(model, inputs):
                 row = np.array(wire[base], copy=True)
                 rows[name].append(_changed(row, cell, value) if name == cell.input.wire_name else row)
     return probes, OrderedDict((name, _column(values, wires[name])) for name, values in rows.items())
+
+
+def passed_over(model, inputs):
+    """{"input", "cells", "total"} of each input of which probes change some cells only, beside all of them at once."""
+    found = []
+    for one in inputs:
+        total = int(np.prod(one.shape[1:]))
+        if all(size > 0 for size in one.shape[1:]) and total > MOST_CELLS:
+            cells = len(_some_cells(model, len(one.original), total))
+            found.append(OrderedDict(input=one.wire_name, cells=cells, total=total))
+    return found
 
 
 def ask(model, inputs, probes, wires):
@@ -161,12 +174,18 @@ def _cells(model, one, wire):
         return [Cell(one, wire, 0, one.columns[0] if len(one.columns) == 1 else one.wire_name)]
     if is_ragged(wire):
         return [Cell(one, wire, None, "all of %s" % one.wire_name)]
-    if width <= 64:
+    if width <= MOST_CELLS:
         labels = one.columns if len(one.columns) == width else ["%s[%d]" % (one.wire_name, i) for i in range(width)]
         return [Cell(one, wire, position, labels[position]) for position in range(width)]
-    some = np.unique(np.linspace(0, width - 1, model.few(len(wire), 32) // 4).round().astype(int))
     whole = Cell(one, wire, None, "all of %s" % one.wire_name)
-    return [whole] + [Cell(one, wire, int(place), "%s[%d]" % (one.wire_name, place)) for place in some]
+    some = _some_cells(model, len(wire), width)
+    return [whole] + [Cell(one, wire, place, "%s[%d]" % (one.wire_name, place)) for place in some]
+
+
+def _some_cells(model, rows, width):
+    """Which of many cells are probed: some that are evenly spread, and the ends at least, where a shift shows."""
+    count = max(2, model.few(rows, 32) // 4)
+    return [int(place) for place in np.unique(np.linspace(0, width - 1, count).round())]
 
 
 def _changes(cell):

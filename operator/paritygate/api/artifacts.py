@@ -122,6 +122,16 @@ class Coverage(Model):
     """Categories that no row shows, at most ten."""
 
 
+class ProbedCells(Model):
+    """An input with so many cells a row that probes change some of them only, and all of them at once."""
+
+    input: str
+    cells: int
+    """Cells that probes change one at a time."""
+    total: int
+    """Cells of a row."""
+
+
 class CaptureManifest(Model):
     """Head of a capture folder: what the source answered, in its own environment. `capture.json`."""
 
@@ -145,6 +155,8 @@ class CaptureManifest(Model):
     environment: Environment
     noise: tuple[Noise, ...]
     probes: tuple[Probe, ...] = ()
+    probed_cells: tuple[ProbedCells, ...] = ()
+    """Inputs of which probes change some cells only."""
     steps: tuple[Step, ...] = ()
     """What happens inside the source, for a few rows."""
     step_rows: tuple[int, ...] = ()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from paritygate.api.artifacts import Probe
 from paritygate.api.report import OutputSignature, Signature, TensorSignature
-from paritygate.api.spec import Datatype
+from paritygate.api.spec import Datatype, SourceFormat
 from paritygate.worker.inference import InferenceClient, RequestRefused
 from paritygate.worker.parity.columns import is_ragged
 from paritygate.worker.parity.evidence import BatchAnswers, ProbeAnswer
@@ -22,8 +22,9 @@ Array = npt.NDArray[Any]
 BATCH_SIZES: Final = (1, 2, 3, 7)
 _PART: Final = 14
 """Rows that are asked again at other batch sizes: two batches of the largest."""
-LARGE_BYTES: Final = 64 << 20
-"""Size of a candidate from which on few rows are asked beside the dataset, since each may take long."""
+_LARGE_BYTES: Final = 64 << 20
+"""Size of a network from which on few rows are asked beside the dataset, since each may take long."""
+_NETWORKS: Final = (SourceFormat.PYTORCH, SourceFormat.TORCHEXPORT, SourceFormat.TORCHSCRIPT, SourceFormat.ONNX)
 _MOST_ROWS: Final = 8192
 _REQUEST_BYTES: Final = 8 << 20
 _SEARCHES: Final = 64
@@ -70,11 +71,17 @@ def ask_all(client: InferenceClient, signature: Signature, inputs: Mapping[str, 
 def ask_in_batches(
     client: InferenceClient, signature: Signature, inputs: Mapping[str, Any], rows: int, *, large: bool = False
 ) -> tuple[BatchAnswers, ...]:
-    """The fixed part of the rows at batch sizes 1, 2, 3, 7 and all at once; of a large candidate one batch of each."""
+    """The fixed part of the rows at batch sizes 1, 2, 3, 7 and all at once; of a large candidate one batch of each.
+
+    The batches of a large candidate hold different rows, so that nearly all of the part is asked in two sizes.
+    """
     whole = fixed_part(inputs, rows)
     found = []
+    asked = 0
     for size in (*(size for size in BATCH_SIZES if size < len(whole)), len(whole)):
-        part = whole[:size] if large else whole
+        start = min(asked, len(whole) - size)
+        part = whole[start : start + size] if large else whole
+        asked += size
         pieces = []
         refused = None
         for start in range(0, len(part), max(size, 1)):
@@ -89,6 +96,16 @@ def ask_in_batches(
         answers = _joined(pieces, signature.outputs, len(part)) if refused is None else {}
         found.append(BatchAnswers(size, part, answers, refused))
     return tuple(found)
+
+
+def is_large(source: SourceFormat, size: int) -> bool:
+    """Whether few rows are asked beside the dataset: a row of a large network may take long, one of large trees does not.
+
+    Args:
+        source: format of the source.
+        size: bytes of the candidate.
+    """
+    return source in _NETWORKS and size > _LARGE_BYTES
 
 
 def ask_probes(

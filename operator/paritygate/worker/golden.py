@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from paritygate.agent import exchange
 from paritygate.api.report import OutputRole
-from paritygate.worker.answers import LARGE_BYTES, taken
+from paritygate.worker.answers import is_large, taken
 from paritygate.worker.inference import InferenceClient, RequestRefused
 from paritygate.worker.parity.columns import cells, is_ragged
 from paritygate.worker.parity.evidence import Evidence, codes_of
@@ -26,7 +26,7 @@ _ROWS_OF_LARGE: Final = 8
 def write_golden(folder: Path, evidence: Evidence, client: InferenceClient) -> None:
     """Writes `golden.npz` and `golden.json`: the answers that the candidate gives to these rows as one batch."""
     rows = golden_rows(evidence)
-    if evidence.manifest is not None and evidence.manifest.size > LARGE_BYTES:
+    if evidence.manifest is not None and is_large(evidence.capture.format, evidence.manifest.size):
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _ROWS_OF_LARGE)).round().astype(np.int64))]
     answers = _answers(evidence, client, rows)
     if answers is None:

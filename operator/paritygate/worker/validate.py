@@ -14,7 +14,7 @@ from paritygate.api.report import Environment, ParityReport, Subject, TensorSign
 from paritygate.api.spec import Datatype
 from paritygate.core.evidence import policy_digest
 from paritygate.errors import ConfigurationError
-from paritygate.worker.answers import LARGE_BYTES, ask_all, ask_in_batches, ask_probes
+from paritygate.worker.answers import ask_all, ask_in_batches, ask_probes, is_large
 from paritygate.worker.convert import read_capture
 from paritygate.worker.golden import write_golden
 from paritygate.worker.inference import InferenceClient
@@ -89,7 +89,9 @@ def gather(
         candidate=answers.table,
         answered=answers.answered,
         refusal=answers.refusal,
-        batches=ask_in_batches(client, capture.signature, inputs, capture.rows, large=manifest.size > LARGE_BYTES),
+        batches=ask_in_batches(
+            client, capture.signature, inputs, capture.rows, large=is_large(capture.format, manifest.size)
+        ),
         probes=probes,
         probes_reference=_table(folder / "probes_reference.npz") if capture.probes else {},
         probe_answers=ask_probes(client, capture.signature, capture.probes, probes),

@@ -139,6 +139,18 @@ def test_flat_rows_take_the_stated_shape(take, folder):
         take("PyTorch", folder, {"image": image}, loader="net_of_test:build", inputs=stated)
 
 
+@pytest.mark.parametrize(("rows", "cells"), [(30, 2), (400, 4)])
+def test_both_ends_of_a_long_row_are_probed(take, folder, rows, cells):
+    write_network(folder, "signal", "signal.mean(1)")
+    signal = np.random.default_rng(0).normal(size=(rows, 100)).astype(np.float32)
+    taken = take("PyTorch", folder, {"signal": signal}, loader="net_of_test:build")
+    (passed_over,) = taken.manifest.probed_cells
+    assert (passed_over.input, passed_over.cells, passed_over.total) == ("signal", cells, 100)
+    described = {probe.description for probe in taken.probes("zero")}
+    assert {"zero in all of signal", "zero in signal[0]", "zero in signal[99]"} <= described
+    assert len(described) == cells + 1
+
+
 @pytest.mark.parametrize(
     ("loader", "reason", "text"),
     [

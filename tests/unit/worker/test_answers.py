@@ -10,8 +10,8 @@ import pytest
 
 from paritygate.api.artifacts import Probe
 from paritygate.api.report import OutputSignature, Signature, TensorSignature
-from paritygate.api.spec import Datatype
-from paritygate.worker.answers import ask_all, ask_in_batches, ask_probes
+from paritygate.api.spec import Datatype, SourceFormat
+from paritygate.worker.answers import ask_all, ask_in_batches, ask_probes, is_large
 from paritygate.worker.inference import RequestRefused
 
 SIGNATURE = Signature(
@@ -90,7 +90,26 @@ def test_a_large_candidate_is_asked_one_batch_of_each_size() -> None:
     client: Any = Doubling()
     batches = ask_in_batches(client, SIGNATURE, column(500), 500, large=True)
     assert client.sizes == [1, 2, 3, 7, 14]
-    assert all((b.answers["y"] == batches[-1].answers["y"][: len(b.rows)]).all() for b in batches)
+    assert all((batch.answers["y"][:, 0] == 2 * batch.rows).all() for batch in batches)
+    assert np.concatenate([batch.rows for batch in batches[:-1]]).tolist() == batches[-1].rows[:13].tolist()
+
+
+def test_batches_of_few_rows_are_full() -> None:
+    client: Any = Doubling()
+    ask_in_batches(client, SIGNATURE, column(4), 4, large=True)
+    assert client.sizes == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("source", "size", "large"),
+    [
+        (SourceFormat.PYTORCH, 65 << 20, True),
+        (SourceFormat.PYTORCH, 1 << 20, False),
+        (SourceFormat.SKLEARN, 65 << 20, False),
+    ],
+)
+def test_only_networks_are_large(source: SourceFormat, size: int, large: bool) -> None:
+    assert is_large(source, size) is large
 
 
 def test_a_batch_size_that_is_refused_says_so() -> None:

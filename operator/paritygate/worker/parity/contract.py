@@ -250,17 +250,20 @@ def _batch_ratio(evidence: Evidence, name: str, whole: BatchAnswers) -> tuple[fl
     tolerance = evidence.tolerance(output)
     settled = ~_close_rows(evidence, name)[whole.rows]
     worst, size = 0.0, whole.size
-    # A batch size may have been tried on the first rows of the part only.
-    candidates = [(b.size, len(b.rows), b.answers.get(name)) for b in evidence.batches if b.refused is None]
+    candidates = [(b.size, b.rows, b.answers.get(name)) for b in evidence.batches if b.refused is None]
     main = evidence.candidate.get(name)
     if main is not None and not evidence.unanswered[whole.rows].any():
-        candidates.append((evidence.rows, len(whole.rows), main[whole.rows]))
-    for batch_size, rows, answers in candidates:
-        expected = whole.answers[name][:rows]
-        if answers is None or not same_layout(expected, answers):
+        candidates.append((evidence.rows, whole.rows, main[whole.rows]))
+    for batch_size, rows, answered in candidates:
+        if answered is None:
+            return float("inf"), batch_size
+        # A batch size may have been tried on some rows of the part only.
+        _, place, own = np.intersect1d(whole.rows, rows, assume_unique=True, return_indices=True)
+        expected, answers = whole.answers[name][place], answered[own]
+        if len(own) and not same_layout(expected, answers):
             return float("inf"), batch_size
         if tolerance is None:
-            found = float((different(expected, answers) & settled[:rows]).sum())
+            found = float((different(expected, answers) & settled[place]).sum())
         else:
             found = float(row_errors(expected, answers, tolerance).ratio.max(initial=0.0))
         if found > worst:

@@ -31,6 +31,7 @@ def not_judged(evidence: Evidence, checks: tuple[Check, ...]) -> tuple[NotJudged
         *_decisions(evidence, checks),
         *_repeats(evidence),
         *_probes(evidence),
+        *_batches(evidence),
         *_categories(evidence),
         *_coverage(evidence),
         *too_small(evidence),
@@ -97,6 +98,23 @@ def _probes(evidence: Evidence) -> Iterator[NotJudged]:
         yield NotJudged(
             what="inputs outside the range of the dataset",
             why=f"{count(outside, 'probes')} there are reported and do not decide",
+        )
+    for entry in evidence.capture.probed_cells:
+        yield NotJudged(
+            what=f"unusual values in {entry.total - entry.cells:,} of the {entry.total:,} cells of {entry.input}",
+            why=f"probes change {count(entry.cells, 'cells')} one at a time, and all at once; of a network with few "
+            "rows fewer than of a table",
+        )
+
+
+def _batches(evidence: Evidence) -> Iterator[NotJudged]:
+    """Batch sizes that were tried once, because a row may take long."""
+    part = max((len(batch.rows) for batch in evidence.batches), default=0)
+    once = [str(batch.size) for batch in evidence.batches if batch.size < part and len(batch.rows) == batch.size]
+    if once and all(len(batch.rows) <= batch.size for batch in evidence.batches):
+        yield NotJudged(
+            what=f"whether a second batch of {', '.join(once)} rows is answered as the first",
+            why="the candidate is a large network, and each of these sizes was tried on one batch",
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paritygate.api.artifacts import Coverage, Noise, Probe
+from paritygate.api.artifacts import Coverage, Noise, Probe, ProbedCells
 from paritygate.api.report import Check, CheckName, Gap, TensorSignature, Verdict
 from paritygate.api.spec import Dataset, Datatype, Decisions, Equivalence, Metric, MetricName, Numeric, Slice, Task
 from paritygate.core.verdict import verdict_of
@@ -460,10 +460,20 @@ def test_batch_sizes_tried_on_a_few_rows_are_compared_on_these(
 ) -> None:
     evidence = classifier()
     whole = {name: column[:14] for name, column in evidence.candidate.items()}
-    few = {name: column[:3] for name, column in whole.items()}
+    few = {name: column[5:8] for name, column in whole.items()}
     few["probabilities"] = few["probabilities"] + np.float32(shift)
-    batches = (BatchAnswers(3, np.arange(3), few), BatchAnswers(14, np.arange(14), whole))
-    assert check(replace(evidence, batches=batches), CheckName.CONTRACT).result is expected
+    batches = (BatchAnswers(3, np.arange(5, 8), few), BatchAnswers(14, np.arange(14), whole))
+    asked = replace(evidence, batches=batches)
+    assert check(asked, CheckName.CONTRACT).result is expected
+    assert "whether a second batch of 3 rows is answered as the first" in {
+        entry.what for entry in not_judged(asked, judge(asked))
+    }
+
+
+def test_cells_that_probes_pass_over_are_not_judged(classifier: Any) -> None:
+    evidence = classifier(capture={"probed_cells": (ProbedCells(input="image", cells=2, total=784),)})
+    said = {entry.what for entry in not_judged(evidence, judge(evidence))}
+    assert "unusual values in 782 of the 784 cells of image" in said
 
 
 def test_loosened_limits_are_listed(classifier: Any) -> None:
