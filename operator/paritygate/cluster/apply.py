@@ -65,6 +65,11 @@ class Scene:
         return pods.Owner(self.snapshot.key.namespace, self.observed.name, self.observed.uid, self.observed.generation)
 
     @property
+    def jobs(self) -> list[Object]:
+        """Jobs of the migration; others may carry its label."""
+        return [job for job in self.snapshot.of("Job") if owner_uid(job) == self.observed.uid]
+
+    @property
     def pointers(self) -> list[Object]:
         """Services that lead to a revision of the migration."""
         return [s for s in self.snapshot.of("Service") if pods.REVISION in s["spec"].get("selector", {})]
@@ -142,7 +147,7 @@ class Applier:
                 run.worker, run.server, store, self._settings.defaults, self._settings.node_selector,
             )
         )  # fmt: skip
-        if any(j["metadata"]["name"] == body["metadata"]["name"] for j in scene.snapshot.of("Job")):
+        if any(job["metadata"]["name"] == body["metadata"]["name"] for job in scene.jobs):
             return
         await self._try_pod(body)
         await self._create(JOBS, body, lambda there: owner_uid(there) == scene.observed.uid)
@@ -167,12 +172,13 @@ class Applier:
 
     async def _cancel(self, action: CancelStage, scene: Scene) -> None:
         kind = "validate" if action.stage is StageName.VALIDATE else "convert"
-        for job in scene.snapshot.of("Job"):
+        for job in scene.jobs:
             metadata = job["metadata"]
-            same = metadata["labels"].get(pods.JOB) == kind and metadata["labels"][pods.ATTEMPT] == str(action.attempt)
-            digest = metadata["annotations"].get(pods.DIGEST)
+            labels = metadata["labels"]
+            same = labels.get(pods.JOB) == kind and labels.get(pods.ATTEMPT) == str(action.attempt)
+            digest = metadata.get("annotations", {}).get(pods.DIGEST)
             meant = digest == action.digest or (kind == "convert" and digest == scene.run.sought)
-            if not (same and meant) or ended(job) or owner_uid(job) != scene.observed.uid:
+            if not (same and meant) or ended(job):
                 continue
             if action.reason in _DELETED_WHEN_CANCELLED:
                 await self._delete(JOBS, job)

@@ -175,9 +175,19 @@ class Client:
     async def merge(
         self, resource: Resource, namespace: str, name: str, body: Object, *, subresource: str | None = None
     ) -> Object:
-        """A JSON merge patch. With `metadata.resourceVersion` or `.uid` in it, Conflict where these are others now."""
+        """A JSON merge patch. With `metadata.resourceVersion` or `.uid` in it, Conflict where these are others now.
+
+        Of a status the server holds to the version only.
+        """
         path = resource.path(namespace, name, subresource)
-        return await self._ask("PATCH", resource, path, {"fieldManager": FIELD_MANAGER}, body, content_type=_MERGE)
+        query = {"fieldManager": FIELD_MANAGER}
+        try:
+            return await self._ask("PATCH", resource, path, query, body, content_type=_MERGE)
+        except Refused as error:
+            # The server takes another UID for an attempt to change it.
+            if "uid" in body.get("metadata", {}) and "metadata.uid" in str(error):
+                raise Conflict(str(error), status=error.status) from error
+            raise
 
     async def json_patch(self, resource: Resource, namespace: str, name: str, operations: list[Object]) -> Object:
         """A JSON patch. Refused: a `test` in it does not hold."""

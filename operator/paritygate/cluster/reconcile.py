@@ -20,7 +20,7 @@ from paritygate.core.actions import StartStage
 from paritygate.core.conditions import PlannedEvent, transition_events
 from paritygate.core.observed import Observed
 from paritygate.core.plan import Plan, plan
-from paritygate.errors import ClusterError, ConfigurationError, InvalidManifest
+from paritygate.errors import ClusterError, ConfigurationError, Forbidden, InvalidManifest, Refused
 
 _LOOK_AGAIN: Final = 60.0
 """Seconds after which what an administrator may have mended is tried again: quotas, policies, names."""
@@ -36,6 +36,9 @@ class Told(Protocol):
 
     def missed(self, key: Key, error: Exception) -> None:
         """An event could not be told."""
+
+    def left(self, key: Key) -> None:
+        """The migration is gone; nothing need be remembered of it."""
 
 
 class Reconciler:
@@ -55,20 +58,23 @@ class Reconciler:
         migration = snapshot.migration
         if migration is None or "deletionTimestamp" in migration["metadata"]:
             self._slots.release(key)
+            if migration is None:
+                self._told.left(key)
             return None
         now = self._now()
         try:
             scene, made = self._planned(snapshot, now)
         except InvalidManifest as error:
             self._slots.release(key)
-            return await self._refuse(migration, "InvalidSpec", str(error), now)
+            return await self._refuse(migration, status_of(migration), "InvalidSpec", str(error), now)
         self._told.planned(key, scene.observed, made)
         try:
             for action in made.actions:
                 await self._applier.carry_out(action, scene)
-        except ConfigurationError as error:
+        except (ConfigurationError, Forbidden, Refused) as error:
             self._slots.release(key)
-            return await self._refuse(migration, error.reason, error.message, now)
+            known = status_of(migration) if _starts(made) else made.status
+            return await self._refuse(migration, known, *_said(error), now)
         times = [made.requeue_at]
         if made.actions:
             # What was done is in the cache by now: one write tells of it and of how things stand with it.
@@ -85,15 +91,17 @@ class Reconciler:
         queued = self._slots.ask(snapshot.key, self._cache.active())
         observed = observe(snapshot, self._settings, now, queued)
         made = plan(observed)
-        works = any(isinstance(a, StartStage) for a in made.actions)
-        works = works or any(a.state is StageState.RUNNING for a in observed.attempts)
+        works = _starts(made) or any(a.state is StageState.RUNNING for a in observed.attempts)
         if queued is None and not works:
             self._slots.release(snapshot.key)
         return Scene(snapshot, observed, self._settings), made
 
-    async def _refuse(self, migration: Object, reason: str, message: str, now: datetime) -> float:
+    async def _refuse(
+        self, migration: Object, known: ModelMigrationStatus | None, reason: str, message: str, now: datetime
+    ) -> float:
+        """`known`: what is to stay in the status beside the refusal."""
         before = status_of(migration)
-        after = writing.stalled(before, reason, message, migration["metadata"]["generation"], now)
+        after = writing.stalled(known, reason, message, migration["metadata"]["generation"], now)
         events = transition_events(before.conditions if before else (), after.conditions)
         await self._write(migration, after, events, now)
         return _LOOK_AGAIN
@@ -110,3 +118,15 @@ class Reconciler:
         except ClusterError as error:
             # An event is for people and is not worth a second reconcile: the condition says the same.
             self._told.missed(Key(migration["metadata"]["namespace"], migration["metadata"]["name"]), error)
+
+
+def _starts(made: Plan) -> bool:
+    """Whether the planned status speaks of an attempt that begins only now."""
+    return any(isinstance(a, StartStage) for a in made.actions)
+
+
+def _said(error: ConfigurationError | Forbidden | Refused) -> tuple[str, str]:
+    """Reason and message. Quotas, policies and missing rights are nobody's to see but for the status."""
+    if isinstance(error, ConfigurationError):
+        return error.reason, error.message
+    return "ClusterRefused", f"the API server refuses what is due now: {error}; it is tried again every minute"

@@ -17,7 +17,10 @@ class Slots:
     def __init__(self, caps: Caps, wake: Callable[[Key], None]) -> None:
         self._caps, self._wake = caps, wake
         self._held: dict[str, set[Key]] = defaultdict(set)
-        self._waiting: dict[str, dict[Key, int]] = defaultdict(dict)
+        self._waiting: dict[str, dict[Key, tuple[int, str]]] = defaultdict(dict)
+        """With what each was told: one that waits is not told anew whenever another starts or ends."""
+        self._outlived: set[Key] = set()
+        """Without a slot, but with a Job that kept somebody waiting: of migrations that are deleted or cannot go on."""
         self._turn = count()
         self._number = 0
 
@@ -26,8 +29,7 @@ class Slots:
         if key not in self._held[key.namespace]:
             said = None if key in active else self._full(key, active)
             if said is not None:
-                self._waiting[key.namespace].setdefault(key, next(self._turn))
-                return said
+                return self._wait(key, said)
             self._held[key.namespace].add(key)
             self._number += 1
         self._waiting[key.namespace].pop(key, None)
@@ -36,17 +38,24 @@ class Slots:
     def release(self, key: Key) -> None:
         """`key` needs no slot now; those who wait longest are woken."""
         self._waiting[key.namespace].pop(key, None)
-        if key not in self._held[key.namespace]:
+        if key in self._held[key.namespace]:
+            self._held[key.namespace].discard(key)
+            self._number -= 1
+        elif key not in self._outlived:
             return
-        self._held[key.namespace].discard(key)
-        self._number -= 1
+        self._outlived.discard(key)
         ready = [
             (turn, other)
             for namespace, waiting in self._waiting.items()
-            for other, turn in islice(waiting.items(), min(self.free, self._room(namespace)))
+            for other, (turn, _) in islice(waiting.items(), min(self.free, self._room(namespace)))
         ]
         for _, other in sorted(ready)[: self.free]:
             self._wake(other)
+
+    def _wait(self, key: Key, said: str) -> str:
+        ahead = sum(map(len, self._waiting.values()))
+        told = f"{said}, after {ahead} that asked before it" if ahead else said
+        return self._waiting[key.namespace].setdefault(key, (next(self._turn), told))[1]
 
     @property
     def free(self) -> int:
@@ -64,6 +73,7 @@ class Slots:
     def _full(self, key: Key, active: AbstractSet[Key]) -> str | None:
         caps = self._caps
         others = [other for other in active if other not in self._held[other.namespace]]
+        self._outlived.update(others)
         if self._number + len(others) >= caps.active_runs:
             taken = self._number + len(others)
             return f"{taken} of {caps.active_runs} runs are active in this cluster; this one starts when one ends"

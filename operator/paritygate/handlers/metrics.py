@@ -94,8 +94,8 @@ class Metrics:
             extra=keys(namespace=key.namespace, name=key.name),
         )  # fmt: skip
 
-    def forget(self, key: Key) -> None:
-        """Drops what was remembered of a migration that is gone."""
+    def left(self, key: Key) -> None:
+        """A migration is gone, and with it what was remembered of it."""
         self._told.pop(key, None)
 
     def text(self) -> bytes:

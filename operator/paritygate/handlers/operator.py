@@ -58,7 +58,7 @@ class Operator:
         self._settings, self._connection, self._identity = settings, connection, identity
         self._resync = duration(settings.resync).total_seconds()
         self._cache = Cache()
-        self._slots = Slots(settings.caps, lambda key: self._queue.add(key, Priority.LOW))
+        self._slots = Slots(settings.caps, lambda key: self._queue.add(key, Priority.HIGH))
         self._metrics = Metrics(lambda: self._slots.held)
         self._listed: float | None = None
         caps = settings.caps
@@ -167,8 +167,6 @@ class Operator:
             key = self._cache.apply(event["type"], item)
             if key is not None:
                 self._queue.add(key, Priority.LOW if event["type"] is None else Priority.HIGH)
-                if resource.kind == "ModelMigration" and event["type"] == "DELETED":
-                    self._metrics.forget(key)
 
     def _pulse(self) -> Pulse:
         ago = None if self._listed is None else clock.monotonic() - self._listed

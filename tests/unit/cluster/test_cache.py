@@ -1,11 +1,9 @@
-"""What the cache makes of events that come late, twice or not at all; and who may start under caps."""
+"""What the cache makes of events that come late, twice or not at all."""
 
 import pytest
 
 from paritygate.cluster.cache import Cache
 from paritygate.cluster.keys import Key
-from paritygate.cluster.settings import Caps
-from paritygate.cluster.slots import Slots
 
 KEY = Key("ns", "m")
 
@@ -71,36 +69,3 @@ def test_a_listing_removes_what_was_deleted_without_an_event_and_keeps_what_is_n
     cache.apply("ADDED", item(name="new", uid="u2", version=2))
     assert cache.replace("Job", [], began) == {KEY}
     assert uids(cache) == ["u2"]
-
-
-def test_runs_beyond_the_caps_wait_and_the_one_that_waits_longest_is_woken():
-    woken = []
-    slots = Slots(Caps(active_runs=2, active_runs_per_namespace=1), woken.append)
-    first, second, third = Key("a", "1"), Key("a", "2"), Key("b", "3")
-    assert slots.ask(first, set()) is None
-    assert "1 of 1 runs are active in namespace a" in slots.ask(second, set())
-    assert slots.ask(third, set()) is None
-    assert "2 of 2 runs are active in this cluster" in slots.ask(Key("c", "4"), set())
-    slots.release(first)
-    assert woken == [second]
-
-
-def test_what_runs_in_the_cluster_counts_after_a_restart():
-    slots = Slots(Caps(active_runs=1, active_runs_per_namespace=1), lambda _: None)
-    running = Key("a", "1")
-    assert slots.ask(Key("b", "2"), {running}) is not None
-    assert slots.ask(running, {running}) is None
-
-
-def test_a_namespace_that_is_full_does_not_hold_up_another():
-    woken = []
-    slots = Slots(Caps(active_runs=3, active_runs_per_namespace=2), woken.append)
-    for number in range(4):
-        slots.ask(Key("a", str(number)), set())
-    slots.ask(Key("b", "0"), set())
-    slots.ask(Key("b", "1"), set())
-    slots.release(Key("b", "0"))
-    assert woken == [Key("b", "1")]
-    slots.release(Key("a", "0"))
-    assert woken[1:] == [Key("a", "2"), Key("b", "1")]
-    assert slots.held == 1
