@@ -36,8 +36,8 @@ def telling(control_plane, migrations, namespace, work, request):
 
     @contextlib.contextmanager
     def scene(name="churn", **settings):
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store", "namespace": namespace}}
-        migrations.create(secret)
+        metadata = {"name": "store", "namespace": namespace, "labels": {"paritygate.dev/allowed": "true"}}
+        migrations.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
         with (
             Recorder(control_plane, migrations, namespace) as recorder,
             Kubelet(control_plane, namespace, paced(work, recorder)),
