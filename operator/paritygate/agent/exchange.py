@@ -149,12 +149,7 @@ def _decode(entry, parts):
     if kind == "tensor":
         return parts["values"]
     if kind == "text":
-        data, offsets, missing = parts["data"].tobytes(), parts["offsets"], parts["missing"]
-        flat = np.empty(len(missing), dtype=object)
-        for position in range(len(missing)):
-            if not missing[position]:
-                flat[position] = data[offsets[position] : offsets[position + 1]].decode("utf-8")
-        return flat.reshape(entry["shape"])
+        return _decode_text(parts["data"], parts["offsets"], parts["missing"]).reshape(entry["shape"])
     if kind == "category":
         return Category(parts["codes"], _decode(entry["categories"], parts), entry["ordered"])
     rows, start = np.empty(len(parts["shapes"]), dtype=object), 0
@@ -163,3 +158,18 @@ def _decode(entry, parts):
         rows[position] = parts["values"][start : start + size].reshape(shape)
         start += size
     return rows
+
+
+def _decode_text(data, offsets, missing):
+    flat = np.empty(len(missing), dtype=object)
+    blob, places = data.tobytes(), offsets.tolist()
+    bounds = [slice(*places[row : row + 2]) for row in range(len(missing))]
+    try:
+        text = blob.decode("ascii")
+    except UnicodeDecodeError:
+        flat[:] = [blob[piece].decode("utf-8") for piece in bounds]
+    else:
+        # Cut once as text: to decode each piece takes ten times as long.
+        flat[:] = [text[piece] for piece in bounds]
+    flat[missing] = None
+    return flat

@@ -53,7 +53,9 @@ def _from_dictionary(path: Path, name: str, array: Any) -> Category:
 
 
 def _from_text(_path: Path, _name: str, array: Any) -> np.ndarray[Any, Any]:
-    return objects(array.to_pylist())
+    column = np.empty(len(array), dtype=object)
+    column[:] = array.to_pylist()
+    return column
 
 
 def _from_decimal(_path: Path, _name: str, array: Any) -> np.ndarray[Any, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from pydantic import ValidationError
 
 from paritygate.agent import exchange
 from paritygate.api.artifacts import CandidateManifest, CandidateStep, CaptureManifest, ConvertRequest, InputGuard
@@ -18,8 +17,9 @@ from paritygate.worker import findings
 from paritygate.worker.brought import copy_brought
 from paritygate.worker.guards import guards
 from paritygate.worker.sources import Conversion, Converted, source_module
-from paritygate.worker.stage import progress, read_request, write_json
-from paritygate.worker.targets.onnx import DATA_FILE, MODEL_FILE, Finished, finish
+from paritygate.worker.stage import progress, read_capture, read_request, write_json
+from paritygate.worker.targets import DATA_FILE, MODEL_FILE
+from paritygate.worker.targets.onnx import Finished, finish
 
 DEFAULT_OPSET: Final = 18
 """The oldest that the torch exporter writes by itself and that serving stacks of the last years read."""
@@ -62,17 +62,6 @@ def run(request_file: Path, out: Path) -> None:
             }
         ),
     )
-
-
-def read_capture(folder: Path) -> CaptureManifest:
-    """The head of a capture folder. ConfigurationError: it is missing or not one of ours."""
-    head = folder / "capture.json"
-    try:
-        return CaptureManifest.model_validate_json(head.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise ConfigurationError(
-            "CaptureUnreadable", f"{head} is missing or no capture ({error}); record it with `paritygate capture`"
-        ) from error
 
 
 def candidate_steps(steps: Mapping[str, tuple[str, ...]], renamed: Mapping[str, str]) -> tuple[CandidateStep, ...]:

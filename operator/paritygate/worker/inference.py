@@ -8,19 +8,19 @@ from __future__ import annotations
 import json
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-import httpx
 import numpy as np
 import numpy.typing as npt
 
 from paritygate.api.report import TensorSignature
 from paritygate.api.spec import Datatype
 from paritygate.errors import InfrastructureError
+from paritygate.worker.http import Answer, Connection
 from paritygate.worker.parity.columns import text
 
 Array = npt.NDArray[Any]
@@ -47,11 +47,11 @@ class RequestRefused(Exception):
 class InferenceClient:
     """Speaks to one server about one model. A server that dies is an InfrastructureError (CandidateUnreachable)."""
 
-    def __init__(self, url: str, model: str, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, url: str, model: str, ask: Callable[..., Answer] | None = None) -> None:
+        """`ask`: what to ask instead of a server at `url`; see `Connection.ask`."""
         self._model = f"/v2/models/{quote(model, safe='')}"
-        timeout = httpx.Timeout(_ANSWER_SECONDS, connect=10.0)
-        # A proxy of the surroundings must not stand between the gate and the candidate.
-        self._http = httpx.Client(base_url=url.rstrip("/"), timeout=timeout, transport=transport, trust_env=False)
+        self._http = Connection(url, _ANSWER_SECONDS)
+        self._ask = ask or self._http.ask
 
     def __enter__(self) -> Self:
         return self
@@ -66,11 +66,11 @@ class InferenceClient:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                response = self._http.get("/v2/health/ready")
-                if response.status_code == HTTPStatus.OK:
+                answer = self._ask("GET", "/v2/health/ready")
+                if answer.status == HTTPStatus.OK:
                     return
-                obstacle = _message(response)
-            except httpx.TransportError as error:
+                obstacle = _message(answer)
+            except OSError as error:
                 obstacle = f"{type(error).__name__}: {error}"
             if time.monotonic() >= deadline:
                 raise InfrastructureError(
@@ -116,16 +116,16 @@ class InferenceClient:
                 }
             )
         header = json.dumps({"inputs": entries, "parameters": {"binary_data_output": True}}).encode()
-        response = self._send(
+        answer = self._send(
             "POST",
             f"{self._model}/infer",
-            content=b"".join([header, *chunks]),
-            headers={HEADER_LENGTH: str(len(header)), "Content-Type": "application/octet-stream"},
+            b"".join([header, *chunks]),
+            {HEADER_LENGTH: str(len(header)), "Content-Type": "application/octet-stream"},
         )
-        if response.status_code != HTTPStatus.OK:
-            raise RequestRefused(response.status_code, _message(response))
+        if answer.status != HTTPStatus.OK:
+            raise RequestRefused(answer.status, _message(answer))
         try:
-            return _outputs(response)
+            return _outputs(answer)
         except (ValueError, KeyError, TypeError, struct.error) as error:
             raise InfrastructureError(
                 "CandidateAnswerInvalid",
@@ -133,33 +133,33 @@ class InferenceClient:
             ) from error
 
     def _get(self, path: str) -> dict[str, Any]:
-        response = self._send("GET", path)
-        if response.status_code != HTTPStatus.OK:
+        answer = self._send("GET", path)
+        if answer.status != HTTPStatus.OK:
             raise InfrastructureError(
-                "CandidateAnswerInvalid", f"the candidate's server does not answer GET {path}: {_message(response)}"
+                "CandidateAnswerInvalid", f"the candidate's server does not answer GET {path}: {_message(answer)}"
             )
-        found = response.json()
+        found = json.loads(answer.content)
         return found if isinstance(found, dict) else {}
 
-    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, content: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         try:
-            response = self._http.request(method, path, **content)
-        except httpx.TimeoutException as error:
+            answer = self._ask(method, path, content, headers)
+        except TimeoutError as error:
             raise InfrastructureError(
                 "CandidateUnreachable",
                 f"the candidate's server did not answer within {_ANSWER_SECONDS:g} s; give it more processors",
             ) from error
-        except httpx.TransportError as error:
+        except OSError as error:
             raise InfrastructureError(
                 "CandidateUnreachable",
                 f"the candidate's server went away ({type(error).__name__}: {error}); see its log, and whether it "
                 "ran out of memory",
             ) from error
-        if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
             raise InfrastructureError(
-                "CandidateUnreachable", f"the candidate's server stopped being ready: {_message(response)}; see its log"
+                "CandidateUnreachable", f"the candidate's server stopped being ready: {_message(answer)}; see its log"
             )
-        return response
+        return answer
 
 
 def encode(array: Array, datatype: Datatype) -> bytes:
@@ -194,8 +194,8 @@ def decode(raw: bytes, datatype: str, shape: Sequence[int]) -> Array:
     return array.reshape(tuple(shape))
 
 
-def _outputs(response: httpx.Response) -> dict[str, Array]:
-    body, length = response.content, response.headers.get(HEADER_LENGTH)
+def _outputs(answer: Answer) -> dict[str, Array]:
+    body, length = answer.content, answer.headers.get(HEADER_LENGTH.lower())
     document = json.loads(body if length is None else body[: int(length)])
     start = 0 if length is None else int(length)
     found = {}
@@ -221,8 +221,8 @@ def _from_json(output: Mapping[str, Any]) -> Array:
     return np.asarray(output["data"], dtype=dtype).reshape(tuple(output["shape"]))
 
 
-def _message(response: httpx.Response) -> str:
+def _message(answer: Answer) -> str:
     try:
-        return str(response.json()["error"])
+        return str(json.loads(answer.content)["error"])
     except (ValueError, KeyError, TypeError):
-        return f"HTTP status {response.status_code}: {response.text[:200]}"
+        return f"HTTP status {answer.status}: {answer.content[:200].decode('utf-8', 'replace')}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from http import HTTPStatus
 from typing import Final
-
-import httpx
 
 from paritygate import clock
 from paritygate.errors import InfrastructureError
+from paritygate.worker.http import Connection
 
 WAIT: Final = "PARITYGATE_WAIT_READY"
 _POLL_SECONDS: Final = 0.2
@@ -23,13 +23,14 @@ def wait_ready(url: str) -> None:
     """
     seconds = float(os.environ.get(WAIT, "0"))
     ends = clock.monotonic() + seconds
+    connection = Connection(url, 5.0)
     while seconds:
         try:
-            answer = httpx.get(f"{url}/v2/health/ready", timeout=5.0, trust_env=False)
-            if answer.status_code == httpx.codes.OK:
+            answer = connection.ask("GET", "/v2/health/ready")
+            if answer.status == HTTPStatus.OK:
                 return
-            said = f"it answers {answer.status_code} {answer.text[:200]}".rstrip()
-        except httpx.HTTPError as error:
+            said = f"it answers {answer.status} {answer.content[:200].decode('utf-8', 'replace')}".rstrip()
+        except OSError as error:
             said = f"it does not answer ({type(error).__name__})"
         if clock.monotonic() >= ends:
             raise InfrastructureError(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from paritygate.agent import failures, stage
-from paritygate.api.artifacts import FailureClass
+from paritygate.api.artifacts import CaptureManifest, FailureClass
 from paritygate.api.base import Model
 from paritygate.api.digests import canonical_json
 from paritygate.errors import ConfigurationError, InfrastructureError, ParityGateError
@@ -26,6 +26,17 @@ def read_request(model: type[Request], request_file: Path) -> Request:
         problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
         raise ConfigurationError(
             "InvalidRequest", f"--request {request_file} is not a {model.__name__}: {problems}"
+        ) from error
+
+
+def read_capture(folder: Path) -> CaptureManifest:
+    """The head of a capture folder. ConfigurationError: it is missing or not one of ours."""
+    head = folder / "capture.json"
+    try:
+        return CaptureManifest.model_validate_json(head.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ConfigurationError(
+            "CaptureUnreadable", f"{head} is missing or no capture ({error}); record it with `paritygate capture`"
         ) from error
 
 

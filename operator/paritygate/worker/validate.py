@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +14,6 @@ from paritygate.api.spec import Datatype
 from paritygate.core.evidence import policy_digest
 from paritygate.errors import ConfigurationError
 from paritygate.worker.answers import ask_all, ask_in_batches, ask_probes, is_large
-from paritygate.worker.convert import read_capture
 from paritygate.worker.golden import write_golden
 from paritygate.worker.inference import InferenceClient
 from paritygate.worker.parity.divergence import Divergence, locate
@@ -23,8 +21,8 @@ from paritygate.worker.parity.evidence import Evidence, Offer, Policy
 from paritygate.worker.parity.report import Circumstances, report_of
 from paritygate.worker.parity.summary import summary_of
 from paritygate.worker.ready import wait_ready
-from paritygate.worker.stage import progress, read_request, write_json
-from paritygate.worker.targets.onnx import MODEL_FILE
+from paritygate.worker.stage import progress, read_capture, read_request, write_json
+from paritygate.worker.targets import MODEL_FILE
 from paritygate.worker.tracing import Graph
 
 REPORT: Final = "report.json"
@@ -39,8 +37,6 @@ def run(request_file: Path, out: Path) -> None:
         ConfigurationError: CaptureUnreadable, CandidateUnreadable.
         InfrastructureError: CandidateNotReady, CandidateUnreachable, CandidateAnswerInvalid.
     """
-    # A line per request says nothing and hides what does.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     request = read_request(ValidateRequest, request_file)
     wait_ready(request.url)
     out.mkdir(parents=True, exist_ok=True)

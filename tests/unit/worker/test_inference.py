@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -13,15 +13,20 @@ import pytest
 from paritygate.api.report import TensorSignature
 from paritygate.api.spec import Datatype
 from paritygate.errors import InfrastructureError
+from paritygate.worker.http import Answer
 from paritygate.worker.inference import HEADER_LENGTH, InferenceClient, RequestRefused, decode, encode
 
 
 def client(answer: Callable[[httpx.Request], httpx.Response]) -> InferenceClient:
-    return InferenceClient("http://candidate", "model", httpx.MockTransport(answer))
+    def ask(method: str, path: str, content: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+        said = answer(httpx.Request(method, f"http://candidate{path}", content=content, headers=headers))
+        return Answer(said.status_code, said.headers, said.content)
+
+    return InferenceClient("http://candidate", "model", ask)
 
 
 def refuse(_: httpx.Request) -> httpx.Response:
-    raise httpx.ConnectError("connection refused")
+    raise ConnectionRefusedError("connection refused")
 
 
 FEED = {"x": np.zeros((2, 1), dtype=np.float32)}
@@ -105,8 +110,8 @@ def test_a_broken_server_is_an_infrastructure_error(answer: Any, reason: str) ->
 
 
 def test_a_server_that_hangs_is_an_infrastructure_error() -> None:
-    def hang(request: httpx.Request) -> httpx.Response:
-        raise httpx.ReadTimeout("no answer", request=request)
+    def hang(_: httpx.Request) -> httpx.Response:
+        raise TimeoutError("no answer")
 
     with pytest.raises(InfrastructureError, match="did not answer within") as caught:
         client(hang).infer(FEED, INPUTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -33,12 +34,11 @@ def bootstrap(sums: Array, statistic: Callable[[Array], Array], alpha: float, re
         resamples: number of resamples.
     """
     measured = float(statistic(sums.sum(axis=0)))
-    random = np.random.Generator(np.random.PCG64(_SEED))
-    blocks = _blocked(sums, random)
-    count = len(blocks)
-    if count < 2:  # noqa: PLR2004 - one observation has no spread
+    if len(sums) < 2:  # noqa: PLR2004 - one observation has no spread
         return Bounds(measured, -math.inf, math.inf)
-    weights = random.multinomial(count, np.full(count, 1.0 / count), size=resamples)
+    order, weights = _resampling(len(sums), resamples)
+    blocks = _blocked(sums, order)
+    count = len(blocks)
     with np.errstate(all="ignore"):
         values = statistic(weights @ blocks)
     values = values[np.isfinite(values)]
@@ -56,9 +56,20 @@ def by_unit(columns: Array, units: Array) -> Array:
     return np.column_stack([np.bincount(units, weights=column, minlength=count)[present] for column in columns.T])
 
 
-def _blocked(sums: Array, random: np.random.Generator) -> Array:
+@lru_cache(maxsize=4)
+def _resampling(observations: int, resamples: int) -> tuple[Array, Array]:
+    """The order in which observations go to blocks, and how often each block is drawn in each resample.
+
+    Seeded, so the same for the same sizes: metrics of one dataset share them.
+    """
+    random = np.random.Generator(np.random.PCG64(_SEED))
+    order = random.permutation(observations) if observations > _BLOCKS else np.arange(observations)
+    count = min(observations, _BLOCKS)
+    return order, random.multinomial(count, np.full(count, 1.0 / count), size=resamples).astype(np.float64)
+
+
+def _blocked(sums: Array, order: Array) -> Array:
     if len(sums) <= _BLOCKS:
         return sums
-    order = random.permutation(len(sums))
     starts = np.linspace(0, len(sums), _BLOCKS + 1).astype(np.int64)[:-1]
     return np.add.reduceat(sums[order], starts, axis=0)

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 Array = npt.NDArray[Any]
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -67,23 +66,52 @@ def row_hashes(columns: Sequence[Any], rows: int) -> Array:
 
 def _hashed_parts(column: Array) -> list[Array]:
     if is_ragged(column):
-        texts = np.asarray([repr(row.shape).encode() + row.tobytes() for row in column], dtype=object)
-        return [pd.util.hash_array(texts)]
+        return [_hashed([repr(row.shape).encode() + row.tobytes() for row in column])]
     lines = cells(column)
-    if lines.dtype == object:
-        texts = np.where(pd.isna(lines), "\x00missing", lines)
-        return [pd.util.hash_array(texts[:, position], categorize=True) for position in range(lines.shape[1])]
+    if lines.dtype.kind in "OUS":
+        return [
+            _hashed(["\x00missing" if _is_missing(value) else value for value in lines[:, position].tolist()])
+            for position in range(lines.shape[1])
+        ]
     if lines.shape[1] > _WIDE:
-        return [pd.util.hash_array(_as_bytes(lines))]
-    return [pd.util.hash_array(np.ascontiguousarray(lines[:, position])) for position in range(lines.shape[1])]
+        return [_hashed([line.tobytes() for line in np.ascontiguousarray(lines)])]
+    return [_mixed(np.ascontiguousarray(lines[:, position])) for position in range(lines.shape[1])]
 
 
 _WIDE: Final = 256
 """Columns beyond which rows are hashed as bytes, not column by column."""
 
 
-def _as_bytes(lines: Array) -> Array:
-    return np.asarray([line.tobytes() for line in np.ascontiguousarray(lines)], dtype=object)
+def _hashed(values: list[Any]) -> Array:
+    """Of text or bytes, which this process, and it alone, hashes alike."""
+    return np.fromiter(map(hash, values), np.int64, len(values)).view(np.uint64)
+
+
+def _mixed(numbers: Array) -> Array:
+    """The bits of numbers, mixed well: https://doi.org/10.1145/2714064.2660195."""
+    hashes = numbers.view(f"u{numbers.dtype.itemsize}").astype(np.uint64)
+    with np.errstate(over="ignore"):
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            hashes = (hashes ^ (hashes >> np.uint64(shift))) * np.uint64(factor)
+    return np.asarray(hashes ^ (hashes >> np.uint64(31)))
+
+
+def factorized(values: Array) -> tuple[Array, list[Any]]:
+    """(rows,) codes from 0 and the value of each, missing values as one; in order of first appearance."""
+    if values.dtype.kind in "OUS":
+        known: dict[Any, int] = {}
+        keys = [None if _is_missing(value) else value for value in values.tolist()]
+        codes = np.fromiter((known.setdefault(key, len(known)) for key in keys), np.int64, len(keys))
+        return codes, list(known)
+    _, first, sorted_codes = np.unique(values, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    return places[sorted_codes], [value.item() for value in values[first[order]]]
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value != value  # noqa: PLR0124 - NaN is unequal to itself
 
 
 def different(reference: Array, candidate: Array) -> Array:
@@ -109,6 +137,6 @@ def text(column: Array) -> Array:
 
 
 def _text(value: object) -> str:
-    if value is None or value != value:  # noqa: PLR0124 - NaN is unequal to itself
+    if _is_missing(value):
         return ""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

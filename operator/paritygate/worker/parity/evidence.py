@@ -9,13 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from paritygate.agent.exchange import Category
 from paritygate.api.artifacts import CandidateManifest, CaptureManifest
 from paritygate.api.report import OutputRole, OutputSignature, TensorSignature
 from paritygate.api.spec import Equivalence, Validation
-from paritygate.worker.parity.columns import cells, is_ragged, row_hashes, same_layout
+from paritygate.worker.parity.columns import cells, factorized, is_ragged, row_hashes, same_layout
 from paritygate.worker.parity.tolerance import RowErrors, Tolerance, row_errors, tolerance_of
 
 Array = npt.NDArray[Any]
@@ -121,8 +120,12 @@ class Evidence:
         group = self.policy.validation.dataset.group
         if group is not None and group in self.annotations:
             return codes_of(self.annotations[group])[0]
-        codes, _ = pd.factorize(row_hashes(list(self.inputs.values()), self.rows))
-        return np.asarray(codes)
+        return factorized(self.input_hashes)[0]
+
+    @cached_property
+    def input_hashes(self) -> Array:
+        """(rows,) integers that are equal where all inputs of rows are."""
+        return row_hashes(list(self.inputs.values()), self.rows)
 
     @cached_property
     def unit_count(self) -> int:
@@ -184,7 +187,7 @@ class Evidence:
     def with_candidate(self, candidate: Table) -> Evidence:
         """The same evidence with other answers of the candidate; what does not depend on them is kept."""
         changed = replace(self, candidate=candidate)
-        for name in ("units", "unit_count", "_tolerances"):
+        for name in ("units", "unit_count", "input_hashes", "_tolerances"):
             if name in self.__dict__:
                 changed.__dict__[name] = self.__dict__[name]
         return changed
@@ -203,5 +206,4 @@ def codes_of(column: Any) -> tuple[Array, list[object]]:
     elif values.ndim > 1:
         flattened = cells(values)
         values = flattened[:, 0] if flattened.shape[1] == 1 else row_hashes([flattened], len(values))
-    codes, found = pd.factorize(values, use_na_sentinel=False)
-    return np.asarray(codes), [value.item() if isinstance(value, np.generic) else value for value in found]
+    return factorized(values)

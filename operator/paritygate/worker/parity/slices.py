@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from paritygate.api.base import decimal
 from paritygate.api.report import Check, CheckName, Measurement, NotJudged, OutputRole
@@ -301,10 +301,10 @@ def _by_metric(evidence: Evidence, judged: list[Part]) -> Iterator[Measurement]:
         if own is not None and own.measured is not None and own.lower is not None and own.rows >= MIN_ROWS:
             stated = part.stated.max_drop if part.stated else None
             limit = decimal(stated) if stated is not None else limit_of(metric) or 0.0
-            drops.append((part, own.rows, own.measured, (own.measured - own.lower) / stats.norm.isf(alpha), limit))
+            drops.append((part, own.rows, own.measured, (own.measured - own.lower) / -special.ndtri(alpha), limit))
     p_values = np.asarray([_tail(drop, spread, limit) for _, _, drop, spread, limit in drops], dtype=float)
     for (part, rows, drop, spread, limit), level in zip(drops, holm(p_values, alpha), strict=True):
-        least = drop - float(stats.norm.isf(level)) * spread
+        least = drop - -float(special.ndtri(level)) * spread
         yield Measurement(
             subject=part.name,
             statistic=f"drop in {metric.name.value}, at least",
@@ -321,7 +321,7 @@ def _tail(drop: float, spread: float, limit: float) -> float:
     """p-value that the drop does not exceed its limit."""
     if spread <= 0:
         return 0.0 if drop > limit else 1.0
-    return float(stats.norm.sf((drop - limit) / spread))
+    return float(special.ndtr((limit - drop) / spread))
 
 
 def _message(found: list[Part], measurements: list[Measurement]) -> str:

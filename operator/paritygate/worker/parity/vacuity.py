@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +20,7 @@ from paritygate.worker.parity.scoring import scores_of
 from paritygate.worker.parity.slices import Part, parts
 
 Array = npt.NDArray[Any]
-Judge = Callable[[Evidence], tuple[Check, ...]]
+Judge = Callable[[Evidence], Iterable[Check]]
 _SEED: Final = 1_898_0117
 
 
@@ -47,7 +47,7 @@ def _are(rows: int) -> str:
 
 def _few(evidence: Evidence) -> Measurement | None:
     """None = there are rows enough to claim anything. Rows of a group count: what is exact needs no independence."""
-    distinct = len(np.unique(row_hashes(list(evidence.inputs.values()), evidence.rows)))
+    distinct = len(np.unique(evidence.input_hashes))
     if distinct >= MIN_ROWS:
         return None
     return Measurement(
@@ -92,7 +92,7 @@ def _sabotaged(evidence: Evidence, judge: Judge, name: str, candidate: Table) ->
     # Parts depend on rows alone; decisions do not.
     if "_parts" in evidence.__dict__:
         broken.__dict__["_parts"] = evidence.__dict__["_parts"]
-    passed = verdict_of(judge(broken)) is Verdict.PASSED
+    passed = _passes(judge(broken))
     return Measurement(
         subject=name,
         statistic="passes the gate",
@@ -102,6 +102,16 @@ def _sabotaged(evidence: Evidence, judge: Judge, name: str, candidate: Table) ->
         blocking=True,
         unjudged="this defect would pass: the rows are too few or too much alike to tell" if passed else None,
     )
+
+
+def _passes(checks: Iterable[Check]) -> bool:
+    """Whether the verdict is Passed. The first check that stops a defect is enough: the rest are not computed."""
+    blocking = False
+    for found in checks:
+        blocking = blocking or found.blocking
+        if found.blocking and verdict_of((found,)) is not Verdict.PASSED:
+            return False
+    return blocking
 
 
 def _shifted(evidence: Evidence, name: str) -> Array:

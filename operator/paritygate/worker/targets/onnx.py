@@ -19,8 +19,6 @@ from paritygate.api.spec import Datatype
 from paritygate.errors import ConfigurationError
 from paritygate.worker.targets.onnx_graph import ELEMENT_TYPES, MICROSOFT, ML, minimum_ir_version, value_info
 
-MODEL_FILE: Final = "model.onnx"
-DATA_FILE: Final = "model.onnx.data"
 # What onnxruntime 1.31, the serving runtime that pyproject.toml pins, reads.
 NEWEST_OPSET: Final = 26
 NEWEST_IR_VERSION: Final = 13
