@@ -1,4 +1,5 @@
-"""Writes everything that is generated from the models: the CRD, JSON schemas and the reference of the resource.
+"""Writes everything that is generated from the models: the CRD, JSON schemas, the reference of the resource and the
+chart's share.
 
 `make generate` runs it; continuous integration runs it and refuses a difference.
 """
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import chart
 
 from paritygate.api import crd
 from paritygate.report import schema
@@ -30,6 +33,7 @@ def generated() -> dict[Path, str]:
         Path("crds") / crd.FILE_NAME: crd.crd_yaml(),
         Path("docs/reference/modelmigration.md"): reference(),
         **schemas,
+        **chart.files(),
     }
 
 

@@ -43,6 +43,12 @@ class Work:
         """Kinds of the Jobs that ran, in order."""
         self.server = RUNS
         """What becomes of servers."""
+        self._held: threading.Event | None = None
+
+    def hold(self) -> threading.Event:
+        """Jobs from now on hang in their second container until the event is set."""
+        self._held = threading.Event()
+        return self._held
 
     def __call__(self, pod: Mapping[str, Any]) -> Script:
         spec = pod["spec"]
@@ -56,6 +62,8 @@ class Work:
         if order.job == "Convert":
             fetched = Fetched(inputs=self.inputs(order)).model_dump_json(by_alias=True, exclude_none=True)
             containers["fetch"] = Outcome(message=fetched)
+        if self._held is not None:
+            containers["capture" if order.job == "Convert" else "validate"] = Outcome(until=self._held)
         return Script(containers | self.fails.pop(order.job, {}))
 
     def inputs(self, order: JobOrder) -> InputDigests:
@@ -107,8 +115,8 @@ class Work:
 
 
 @contextlib.contextmanager
-def operating(control_plane: ControlPlane, namespace: str, **settings: Any) -> Iterator[None]:
-    """An operator that looks after the namespace, in a thread of its own."""
+def operating(control_plane: ControlPlane, namespace: str, token: str | None = None, **settings: Any) -> Iterator[None]:
+    """An operator that looks after the namespace, in a thread of its own, as administrator or as whom `token` names."""
     found = Settings.model_validate({**SETTINGS, "namespaces": [namespace], **settings})
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
@@ -116,7 +124,7 @@ def operating(control_plane: ControlPlane, namespace: str, **settings: Any) -> I
 
     async def main() -> None:
         identity = Identity("replica-1", namespace, host="127.0.0.1", port=0)
-        await Operator(found, from_kubeconfig(control_plane.kubeconfig()), identity).run(stop)
+        await Operator(found, from_kubeconfig(control_plane.kubeconfig(token)), identity).run(stop)
 
     def work() -> None:
         asyncio.set_event_loop(loop)
