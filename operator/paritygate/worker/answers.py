@@ -99,7 +99,7 @@ def ask_in_batches(
 
 
 def is_large(source: SourceFormat, size: int) -> bool:
-    """Whether few rows are asked beside the dataset: a row of a large network may take long, one of large trees does not.
+    """Whether few rows are asked beside the dataset: a row of a large network takes long, one of large trees does not.
 
     Args:
         source: format of the source.
