@@ -8,10 +8,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from control_plane import binaries, identities, plane
-from control_plane.client import Client, path_of
+from control_plane.client import Client, Refused, path_of
 from control_plane.kubelet import Kubelet
 from control_plane.migrations import Work, operating
 from control_plane.plane import ControlPlane
@@ -92,9 +93,13 @@ def namespace(api: Client) -> Iterator[str]:
 
 
 def discard(api: Client, namespace: str) -> None:
-    """Deletes a namespace with its pods, which no kubelet stops any more."""
-    api.delete("Namespace", namespace)
-    api.request("DELETE", path_of("Pod", namespace), {"gracePeriodSeconds": 0})
+    """Deletes a namespace with its pods, which no kubelet stops any more. The test may have done so."""
+    try:
+        api.delete("Namespace", namespace)
+        api.request("DELETE", path_of("Pod", namespace), {"gracePeriodSeconds": 0})
+    except Refused as refused:
+        if refused.code not in {httpx.codes.NOT_FOUND, httpx.codes.CONFLICT}:
+            raise
 
 
 @pytest.fixture

@@ -24,12 +24,14 @@ def wait(kubectl, kind, seconds=40):
 
 
 @pytest.mark.usefixtures("scene")
-def test_waiting_for_ready_ends_when_the_model_serves(kubectl, apply):
+def test_waiting_for_ready_ends_when_the_model_serves(kubectl, apply, api, namespace):
     assert apply().stdout == "modelmigration.paritygate.dev/churn created\n"
     assert wait(kubectl, "Ready").returncode == 0
     heads, values = kubectl("get", "mm").stdout.splitlines()
-    assert heads.split() == ["NAME", "READY", "PHASE", "SOURCE", "TARGET", "VERDICT", "AGE"]
-    assert values.split()[:-1] == ["churn", "True", "Promoted", "SKLearn", "ONNX", "Passed"]
+    assert heads.split() == ["NAME", "READY", "PHASE", "SOURCE", "TARGET", "VERDICT", "SERVING", "AGE"]
+    (deployment,) = api.list("Deployment", namespace)
+    serving = deployment["metadata"]["name"]
+    assert values.split()[:-1] == ["churn", "True", "Promoted", "SKLearn", "ONNX", "Passed", serving]
 
 
 def test_waiting_for_stalled_ends_when_parity_fails_and_ready_is_not_taken_from_the_model_before(kubectl, apply, scene):
