@@ -312,6 +312,8 @@ class ValidateRequest(Model):
     """Path of the candidate folder."""
     candidate_digest: Digest
     runtime_digest: Digest
+    server_identity: Digest | None = None
+    """What the server must say of itself, hashed; None = the runtime is known by its image, and is not asked."""
     reproduce: str
     """The command that shows a difference again, for the report."""
 

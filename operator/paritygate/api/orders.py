@@ -25,6 +25,8 @@ class JobOrder(Model):
     environment: Digest | None = None
     converter: Digest | None = None
     runtime: Digest | None = None
+    server_identity: Digest | None = None
+    """What the candidate's server must say of itself, hashed; None = `runtime` stands for its image."""
     store: str
     """Address of the store: s3://…, gs://…, az://…, or file:///… where a claim is mounted."""
     pinned: InputDigests | None = None

@@ -177,6 +177,7 @@ def _validate(attempt: Attempt) -> Path:
             candidate=candidate,
             candidate_digest=inputs[StageName.CONVERT],
             runtime_digest=attempt.places.inputs.runtime,
+            server_identity=attempt.places.inputs.runtime,
             reproduce=f"paritygate validate {attempt.migration.metadata.name}",
         )
         verdict = _work(attempt, "validate", request, beside=server)

@@ -140,6 +140,7 @@ def _fetch_to_validate(asked: JobOrder, store: Artefacts, volumes: Volumes) -> N
             candidate=str(candidate),
             candidate_digest=artefacts[StageName.CONVERT],
             runtime_digest=asked.runtime or "",
+            server_identity=asked.server_identity,
             reproduce=f"paritygate validate {asked.migration}",
         ),
     )

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from paritygate.agent import exchange
 from paritygate.api.artifacts import Assessment, CandidateManifest, CaptureManifest, ValidateRequest
+from paritygate.api.digests import digest_of
 from paritygate.api.report import Environment, ParityReport, Subject, TensorSignature
 from paritygate.api.spec import Datatype
 from paritygate.core.evidence import policy_digest
@@ -34,7 +35,7 @@ def run(request_file: Path, out: Path) -> None:
     """Writes the verdict folder (docs/reference/formats.md), whatever the verdict is.
 
     Raises:
-        ConfigurationError: CaptureUnreadable, CandidateUnreadable.
+        ConfigurationError: CaptureUnreadable, CandidateUnreadable, RuntimeDiffers.
         InfrastructureError: CandidateNotReady, CandidateUnreachable, CandidateAnswerInvalid.
     """
     request = read_request(ValidateRequest, request_file)
@@ -46,6 +47,7 @@ def run(request_file: Path, out: Path) -> None:
         progress("waiting for the candidate")
         client.wait_ready()
         identity = client.server().get("identity", {})
+        _check_identity(request, identity)
         evidence = gather(request, capture, manifest, client)
         progress("judging")
         report = report_of(
@@ -65,6 +67,19 @@ def run(request_file: Path, out: Path) -> None:
     write_json(out / REPORT, report)
     write_json(out / SUMMARY, summary_of(report, request.stage))
     write_page(out / PAGE, report)
+
+
+def _check_identity(request: ValidateRequest, identity: dict[str, Any]) -> None:
+    """ConfigurationError (RuntimeDiffers): the server is not the one that the verdict would name as its runtime."""
+    if request.server_identity is None or digest_of(identity) == request.server_identity:
+        return
+    packages = ", ".join(f"{name} {version}" for name, version in environment_of(identity).packages.items())
+    raise ConfigurationError(
+        "RuntimeDiffers",
+        f"the candidate's server at {request.url} says that it is {digest_of(identity)} ({packages or 'no packages'}), "
+        f"and {request.server_identity} was to judge: packages, threads or processor changed after they were read; run "
+        "again, and in a cluster correct images.server.identity in the operator's settings, or leave it out",
+    )
 
 
 def gather(

@@ -70,6 +70,7 @@ def work(stage, verdict):
         (out / f"{stage}.txt").write_text(f"{stage} {known}")
         return
     request = json.loads(Path(option("--request")).read_text())
+    assert request["serverIdentity"] == request["runtimeDigest"]
     if verdict == "tamper":
         (Path(request["candidate"]) / "convert.txt").write_text("other bytes than those of the digest")
         verdict = None

@@ -103,10 +103,13 @@ def test_a_validate_job_gets_what_it_judges_and_a_revision_what_it_serves(inputs
         (inputs / stage).mkdir()
         (inputs / stage / "content").write_text(stage)
         digests[stage] = store.put(inputs / stage)
-    order = convert_order(inputs).model_copy(update={"job": "Validate", "stage": digest_of("s"), "artefacts": digests})
+    order = convert_order(inputs).model_copy(
+        update={"job": "Validate", "stage": digest_of("s"), "artefacts": digests, "server_identity": digest_of("i")}
+    )
     assert step("fetch", order)[0] == 0
     request = json.loads((inputs / "volumes/inputs/validate.json").read_text())
     assert request["candidateDigest"] == digests[StageName.CONVERT]
+    assert request["serverIdentity"] == digest_of("i")
     assert (Path(request["candidate"]) / "content").read_text() == "Convert"
     serve = JobOrder(job="Serve", migration="iris", store=order.store, artefacts=digests)
     assert step("fetch", serve)[0] == 0

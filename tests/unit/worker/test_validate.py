@@ -103,6 +103,25 @@ def request_for(folder: Path, url: str, target: Path, **changes: Any) -> Path:
     return target
 
 
+def test_another_server_than_the_one_asked_for_does_not_judge(served: tuple[Path, str], tmp_path: Path) -> None:
+    folder, url = served
+    request = request_for(folder, url, tmp_path / "request.json", server_identity=DIGEST)
+    with pytest.raises(ConfigurationError, match=f"onnxruntime .*{DIGEST} was to judge") as error:
+        validate.run(request, tmp_path / "out")
+    assert error.value.reason == "RuntimeDiffers"
+    assert not (tmp_path / "out" / validate.REPORT).exists()
+
+
+def test_the_server_that_was_asked_for_judges(served: tuple[Path, str], tmp_path: Path) -> None:
+    folder, url = served
+    told = [sys.executable, "-m", "paritygate.server", "--identity", "--threads", "1"]
+    identity = digest_of(json.loads(subprocess.run(told, capture_output=True, check=True).stdout))
+    request = request_for(folder, url, tmp_path / "request.json", runtime_digest=identity, server_identity=identity)
+    validate.run(request, tmp_path / "out")
+    report = ParityReport.model_validate_json((tmp_path / "out" / validate.REPORT).read_bytes())
+    assert report.subject.runtime == identity
+
+
 def test_the_verdict_folder_is_complete_and_repeats_itself(served: tuple[Path, str], tmp_path: Path) -> None:
     folder, url = served
     request = request_for(folder, url, tmp_path / "request.json")
