@@ -62,6 +62,8 @@ class RunStatus(Model):
     """Of the part of the spec that starts a new run when it changes."""
     images: Annotated[dict[str, str], Field(max_length=8)] = {}
     """Images of the run, by use."""
+    identities: Annotated[dict[str, Digest], Field(max_length=8)] = {}
+    """What stands for these images in digests of stages and runtimes."""
     inputs: InputDigests | None = None
     recipe: int
     """Version of what ParityGate does in its stages."""

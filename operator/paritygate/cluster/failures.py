@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from paritygate.api.artifacts import FailureClass, StageFailure
 from paritygate.cluster.cache import CANCELLED, Object
-from paritygate.cluster.manifests.jobs import FAILED
+from paritygate.cluster.manifests.jobs import FAILED, QUEUE
 
 _PULLING: Final = {"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "RegistryUnavailable"}
 _INVALID: Final = {"InvalidImageName", "CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
@@ -130,6 +130,15 @@ def doubled(quantity: str) -> str:
     """Twice a memory quantity, in its own unit."""
     number = quantity.rstrip("KMGTPEkim")
     return f"{float(number) * 2:g}{quantity[len(number) :]}"
+
+
+def suspended(job: Object) -> StageFailure:
+    """What holds up a Job that somebody else suspended: Kueue does until its queue has room."""
+    metadata = job["metadata"]
+    queue = metadata.get("labels", {}).get(QUEUE)
+    who = f"queue {queue} of Kueue has no room for it yet" if queue else "somebody suspended it, as Kueue does"
+    look = f"kubectl describe -n {metadata['namespace']} job {metadata['name']}"
+    return infrastructure("JobSuspended", f"Job {metadata['name']} is suspended: {who}; {look}")
 
 
 def holding_up(pods: Iterable[Object], now: datetime) -> StageFailure | None:

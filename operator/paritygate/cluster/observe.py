@@ -14,12 +14,12 @@ from paritygate.api.digests import digest_of
 from paritygate.api.orders import Fetched, Published
 from paritygate.api.report import EvidenceSummary
 from paritygate.api.spec import ModelMigrationSpec, Strategy
-from paritygate.api.status import InputDigests, ModelMigrationStatus, StageState
+from paritygate.api.status import InputDigests, ModelMigrationStatus, RunStatus, StageState
 from paritygate.cluster import failures, references
 from paritygate.cluster.cache import Object, Snapshot, ended, owner_uid
 from paritygate.cluster.failures import moment
 from paritygate.cluster.manifests import pods, serving
-from paritygate.cluster.settings import Settings, violations
+from paritygate.cluster.settings import Image, Settings, digest_of_image, violations
 from paritygate.core import stages
 from paritygate.core.observed import Attempt, Inputs, Observed, Revision
 from paritygate.errors import InvalidManifest
@@ -46,6 +46,8 @@ class Pinned:
     environment: str
     """Digests, from here on."""
     converter: str
+    candidate: str
+    """What stands for the server's image."""
     runtime: str
     recipe: int
     sought: str
@@ -55,6 +57,10 @@ class Pinned:
     def images(self) -> tuple[tuple[str, str], ...]:
         """For the status."""
         return (("candidate", self.server), ("convert", self.worker))
+
+    def identities(self) -> tuple[tuple[str, str], ...]:
+        """For the status."""
+        return (("candidate", self.candidate), ("convert", self.converter))
 
 
 def spec_of(migration: Object) -> ModelMigrationSpec:
@@ -77,30 +83,36 @@ def pinned(name: str, spec: ModelMigrationSpec, status: ModelMigrationStatus | N
     """Images and recipe of the run: as the status pinned them while the spec stays, else as configured now."""
     run = status.run if status else None
     goes_on = run is not None and run.spec == stages.spec_digest(spec)
-    images = run.images if run is not None and goes_on else {}
-    worker = images.get("convert", settings.images.worker.name)
-    server = images.get("candidate", settings.images.server.name)
-    converter = settings.images.worker.digest if worker == settings.images.worker.name else digest_of(worker)
+    run = run if goes_on else None
+    worker, converter = _image("convert", settings.images.worker, run)
+    server, candidate = _image("candidate", settings.images.server, run)
     image = spec.source.environment.image if spec.source.environment else None
     environment = converter if image is None else digest_of(image.to_dict())
-    recipe = run.recipe if run is not None and goes_on else stages.RECIPE
+    recipe = run.recipe if run is not None else stages.RECIPE
     return Pinned(
         worker=worker,
         server=server,
         environment=environment,
         converter=converter,
-        runtime=_runtime(server, spec, settings),
+        candidate=candidate,
+        runtime=_runtime(server, candidate, spec, settings),
         recipe=recipe,
         sought=stages.sought_digest(name, spec, environment, converter, recipe),
-        inputs=run.inputs if run is not None and goes_on else None,
+        inputs=run.inputs if run is not None else None,
     )
 
 
-def _runtime(server: str, spec: ModelMigrationSpec, settings: Settings) -> str:
+def _image(use: str, configured: Image, run: RunStatus | None) -> tuple[str, str]:
+    """An image of the run and the digest that stands for it."""
+    name = run.images.get(use, configured.name) if run is not None else configured.name
+    known = run.identities.get(use) if run is not None else None
+    return name, known or (configured.digest if name == configured.name else digest_of_image(name))
+
+
+def _runtime(server: str, identity: str, spec: ModelMigrationSpec, settings: Settings) -> str:
     """Image, resources and kind of processor. As the image names itself where nothing else is asked for."""
-    known = settings.images.server
-    identity = known.digest if server == known.name else digest_of(server)
-    if known.identity is not None and spec.serving.resources is None and not settings.node_selector:
+    names_itself = identity != digest_of_image(server)
+    if names_itself and spec.serving.resources is None and not settings.node_selector:
         return identity
     resources = spec.serving.resources or settings.defaults.serving
     return digest_of(
@@ -149,6 +161,7 @@ def observe(snapshot: Snapshot, settings: Settings, now: datetime, queued: str |
         url=f"http://{service_name(snapshot.key.name, spec)}.{snapshot.key.namespace}.svc.cluster.local",
         sought=run.sought,
         images=run.images(),
+        identities=run.identities(),
         queued=queued,
         candidate_size=next((p.candidate_size for one in wanted if (p := one.published)), None),
         traffic_since=pointer.since,
@@ -176,8 +189,8 @@ class _Job:
         self.pods = [pod for pod in snapshot.of("Pod") if owner_uid(pod) == metadata["uid"]]
         self.kind: str = metadata.get("labels", {}).get(pods.JOB, "")
         self.digest: str = metadata.get("annotations", {}).get(pods.DIGEST, "")
-        self.number = int(metadata.get("labels", {}).get(pods.ATTEMPT, "1"))
-        self.generation = int(metadata.get("annotations", {}).get(pods.GENERATION, "0"))
+        self.number = _number(metadata.get("labels", {}).get(pods.ATTEMPT), 1)
+        self.generation = _number(metadata.get("annotations", {}).get(pods.GENERATION), 0)
         self.fetched = _said(self.pods, "fetch", Fetched) if self.kind == CONVERT else None
         self.published = _said(self.pods, "publish", Published)
 
@@ -211,6 +224,11 @@ class _Job:
         return datetime.fromisoformat(text)
 
     @property
+    def held(self) -> bool:
+        """Whether somebody else lets it wait: it has no pods, and its time has not begun."""
+        return bool(self.job.get("spec", {}).get("suspend")) and not ended(self.job)
+
+    @property
     def ended_at(self) -> datetime | None:
         """When it ended; None = it runs."""
         conditions = self.job.get("status", {}).get("conditions", ())
@@ -229,6 +247,11 @@ class _Job:
         if self.kind == VALIDATE:
             return StageName.VALIDATE
         return _AT[begun[-1]] if begun else StageName.ASSESS
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    """A label or annotation, which anybody may have changed."""
+    return int(text) if text is not None and text.isdecimal() else otherwise
 
 
 def _said(found: list[Object], container: str, model: type[Message]) -> Message | None:
@@ -309,10 +332,13 @@ def _attempts(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of th
     """The attempts that a Job stands for: one Job carries the three stages before Validate."""
     state, failure = _state(one, now)
     waiting = failures.holding_up(one.pods, now) if state is StageState.RUNNING else None
+    if one.held:
+        waiting = failures.suspended(one.job)
 
     def attempt(stage: StageName, digest: str) -> Attempt:
+        started = now if one.held else one.started
         return Attempt(
-            stage, digest, one.number, state, one.started, one.ended_at, failure, waiting,
+            stage, digest, one.number, state, started, one.ended_at, failure, waiting,
             one.at, one.generation != generation, one.job["metadata"]["name"],
         )  # fmt: skip
 

@@ -28,7 +28,12 @@ class Image(Model):
     @property
     def digest(self) -> str:
         """What stands for the image in stage digests."""
-        return self.identity or digest_of_bytes(self.name.encode())
+        return self.identity or digest_of_image(self.name)
+
+
+def digest_of_image(name: str) -> str:
+    """What stands for an image of which nothing but its name is known."""
+    return digest_of_bytes(name.encode())
 
 
 class Images(Model):

@@ -117,6 +117,8 @@ class Observed:
     """Identity of what is looked for while `inputs` is None, where the first stage finds inputs; None = elsewhere."""
     images: tuple[tuple[str, str], ...] = ()
     """Images of the run by use, for the status to pin."""
+    identities: tuple[tuple[str, str], ...] = ()
+    """Digests that stand for these images, by use, for the status to pin."""
     queued: str | None = None
     """Why no stage may start now; None = one may."""
     candidate_size: int | None = None

@@ -181,6 +181,7 @@ def _run(observed: Observed, recipe: int) -> RunStatus | None:
         id=identity,
         spec=spec,
         images=dict(observed.images),
+        identities=dict(observed.identities),
         inputs=InputDigests(**vars(observed.inputs)) if observed.inputs else None,
         recipe=recipe,
         started_at=before.started_at if before is not None and goes_on else timestamp(observed.now),

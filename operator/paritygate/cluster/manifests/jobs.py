@@ -15,6 +15,8 @@ from paritygate.cluster.settings import Defaults
 
 FAILED: Final = 3
 """Exit status of a container that wrote its StageFailure."""
+QUEUE: Final = "kueue.x-k8s.io/queue-name"
+"""Label by which Kueue takes a Job for its own, and suspends it until there is room."""
 BACKSTOP_SECONDS: Final = 120
 """The planner ends a Job at its deadline and keeps its messages; Kubernetes would delete them, and comes later."""
 _WORKER: Final = ("python", "-m", "paritygate.worker")
@@ -58,7 +60,7 @@ def job(plan: JobPlan) -> Object:
     parts = _convert(plan) if plan.order.job == "Convert" else _validate(plan)
     jobs = plan.spec.jobs
     labels = {**plan.owner.labels(), pods.JOB: plan.stage, pods.ATTEMPT: str(plan.attempt)}
-    queue = {"kueue.x-k8s.io/queue-name": jobs.queue_name} if jobs.queue_name else {}
+    queue = {QUEUE: jobs.queue_name} if jobs.queue_name else {}
     spec = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 10,
