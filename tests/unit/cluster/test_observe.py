@@ -93,7 +93,8 @@ RUNNING = {"running": {"startedAt": stamp(NOW)}}
         (state("capture", **RUNNING), WAITS[2:], "Running at Capture"),
         (state("convert", **RUNNING), WAITS[3:], "Running at Convert"),
         (state("publish", **RUNNING), (), "Running at Convert"),
-        (state("fetch", waiting={"reason": "ErrImagePull"}), WAITS[1:], "Running at Assess Configuration/ImageUnavailable"),
+        (state("fetch", waiting={"reason": "ErrImagePull"}), WAITS[1:],
+         "Running at Assess Configuration/ImageUnavailable"),
         (state("fetch", waiting={"reason": "InvalidImageName"}), WAITS[1:],
          "Running at Assess Configuration/ImageUnavailable"),
         (state("fetch", waiting={"reason": "CreateContainerConfigError"}), WAITS[1:],
@@ -104,7 +105,8 @@ RUNNING = {"running": {"startedAt": stamp(NOW)}}
         (condition("PodScheduled", "False", reason="SchedulingGated"), (), "Running at Assess"),
     ],
     ids=["a pod without a word", "fetching", "capturing", "converting", "publishing", "no image for minutes",
-         "no image name", "a container that cannot be made", "a pod that starts", "no node", "a gate before scheduling"],
+         "no image name", "a container that cannot be made", "a pod that starts", "no node",
+         "a gate before scheduling"],
 )  # fmt: skip
 def test_a_job_that_runs_is_told_with_where_it_is_and_what_holds_it_up(change, drop, line):
     assert attempt(with_pod(converting(), change, drop=drop)) == line
@@ -309,11 +311,20 @@ def upgraded(**images):
     return {"images": {**known, **images}}
 
 
-@pytest.mark.parametrize("named", [{}, {"identity": IDENTITY}], ids=["by their names", "by their own identities"])
+def original(**named):
+    """A configuration whose images are named like this beside their digests."""
+    return {"images": {use: {"name": f"registry.example/{use}@sha256:{digit * 64}", **named}
+                       for use, digit in (("worker", "1"), ("server", "2"))}}  # fmt: skip
+
+
+NAMED = pytest.mark.parametrize(
+    "named", [{}, {"identity": IDENTITY}], ids=["by their names", "by their own identities"]
+)
+
+
+@NAMED
 def test_images_of_a_run_stay_when_the_operator_is_upgraded(named):
-    before = {"images": {use: {"name": f"registry.example/{use}@sha256:{digit * 64}", **named}
-                         for use, digit in (("worker", "1"), ("server", "2"))}}  # fmt: skip
-    cluster = Cluster(before)
+    cluster = Cluster(original(**named))
     cluster.promote()
     at_rest = cluster.migration
     cluster.start(**upgraded())
@@ -323,11 +334,18 @@ def test_images_of_a_run_stay_when_the_operator_is_upgraded(named):
     assert cluster.migration == at_rest
 
 
+@NAMED
 @pytest.mark.parametrize("finished", [False, True], ids=["while it converts", "while it validates"])
-def test_an_upgrade_in_the_middle_of_a_run_does_not_start_it_anew(finished):
-    cluster = validating() if finished else converting()
+def test_an_upgrade_in_the_middle_of_a_run_does_not_start_it_anew(finished, named):
+    cluster = Cluster(original(**named))
+    cluster.settle()
+    if finished:
+        cluster.finish()
+        cluster.settle()
     jobs = cluster.api.all("Job")
-    cluster.start(**upgraded(worker={"name": f"registry.example/w@sha256:{'8' * 64}", "identity": IDENTITY}))
+    cluster.start(
+        **upgraded(worker={"name": f"registry.example/w@sha256:{'8' * 64}", "identity": f"sha256:{'6' * 64}"})
+    )
     cluster.settle()
     assert [j["metadata"]["name"] for j in cluster.api.all("Job")] == [j["metadata"]["name"] for j in jobs]
     cluster.finish()
@@ -451,7 +469,8 @@ def test_a_revision_that_never_came_up_is_failed_with_what_kubernetes_says():
 
     def change(item):
         item["status"] = {"observedGeneration": item["metadata"]["generation"], "conditions": [
-            {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "has timed out"},
+            {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
+             "message": "has timed out"},
         ]}  # fmt: skip
 
     found = deployed(cluster, change)
