@@ -184,6 +184,10 @@ class InputGuard(Model):
     input: str
     reject_nan: bool = False
     reject_infinite: bool = False
+    nan_cells: tuple[int, ...] = ()
+    """Cells of a row, counted in row-major order, in which NaN is refused although others take it."""
+    infinite_cells: tuple[int, ...] = ()
+    """The same for infinities."""
     allowed: tuple[str, ...] | None = None
     """BYTES inputs: the only values taken; None = any."""
 

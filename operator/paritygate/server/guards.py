@@ -35,12 +35,23 @@ class Guards:
         for guard, tensor, allowed in self._guards:
             array = feeds[guard.input]
             if tensor.datatype in FLOATS:
-                if guard.reject_nan:
-                    _refuse(tensor, is_nan(array, tensor.datatype), "NaN", "send a number")
-                if guard.reject_infinite:
-                    _refuse(tensor, is_infinite(array, tensor.datatype), "an infinite value", "send a finite number")
+                if guard.reject_nan or guard.nan_cells:
+                    where = is_nan(array, tensor.datatype)
+                    _refuse(tensor, _guarded(where, guard.nan_cells), "NaN", "send a number")
+                if guard.reject_infinite or guard.infinite_cells:
+                    where = is_infinite(array, tensor.datatype)
+                    _refuse(tensor, _guarded(where, guard.infinite_cells), "an infinite value", "send a finite number")
             if guard.allowed is not None:
                 _check_allowed(tensor, array, guard.allowed, allowed)
+
+
+def _guarded(where: Array, cells: Sequence[int]) -> Array:
+    """`where`, of shape (rows, …), in these cells of each row only; in all where none are named."""
+    if not cells or not where.any():
+        return where
+    chosen = np.zeros(int(np.prod(where.shape[1:])), dtype=bool)
+    chosen[[cell for cell in cells if cell < len(chosen)]] = True
+    return where & chosen.reshape(where.shape[1:])
 
 
 def _check_allowed(tensor: Tensor, array: Array, known: Sequence[str], allowed: frozenset[str]) -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from paritygate.api.artifacts import CaptureManifest, InputGuard
 from paritygate.api.spec import Datatype
+
+Array = npt.NDArray[Any]
+_KINDS: Final = (
+    ("nan", np.isnan, "reject_nan", "nan_cells"),
+    ("inf", np.isinf, "reject_infinite", "infinite_cells"),
+)
+"""Kind of probe, what tells it, and the fields of the guard."""
 
 
 def guards(
@@ -25,32 +33,31 @@ def guards(
         inputs: the dataset's rows as wire inputs.
         known: text input → the values that the converter saw the model accept; the dataset's are taken otherwise.
 
-    An input in which the source takes NaN, or infinities, anywhere gets no guard against them: it would refuse
-    requests that the source answers.
+    What the source takes nowhere is refused everywhere. What it takes in some cells of a row, in a probe or in the
+    dataset, is refused in those cells where a probe was refused; cells that no probe tried stay open.
     """
     refused: dict[str, dict[str, Any]] = {}
-    taken = {
-        (tensor.name, kind): _taken(test, kind, tensor.name, capture, probes, inputs)
-        for tensor in capture.signature.inputs
-        for kind, test in (("nan", np.isnan), ("inf", np.isinf))
-    }
     for row, probe in enumerate(capture.probes):
-        if probe.refused is None or probe.kind == "empty-batch":
+        if probe.refused is None or probe.kind != "unseen-category":
             continue
         for tensor in capture.signature.inputs:
             column = probes.get(tensor.name)
-            if column is None or row >= len(column):
+            if column is None or row >= len(column) or tensor.datatype is not Datatype.BYTES:
                 continue
-            guard = refused.setdefault(tensor.name, {})
-            value = column[row]
-            if probe.kind == "nan" and _holds(np.isnan, value) and not taken[tensor.name, "nan"]:
-                guard["reject_nan"] = True
-            elif probe.kind == "inf" and _holds(np.isinf, value) and not taken[tensor.name, "inf"]:
-                guard["reject_infinite"] = True
-            elif probe.kind == "unseen-category" and tensor.datatype is Datatype.BYTES:
-                allowed = known.get(tensor.name, _texts(inputs[tensor.name]))
-                if not set(_texts(value)) <= set(allowed):
-                    guard["allowed"] = tuple(sorted(allowed))
+            allowed = known.get(tensor.name, _texts(inputs[tensor.name]))
+            if not set(_texts(column[row])) <= set(allowed):
+                refused.setdefault(tensor.name, {})["allowed"] = tuple(sorted(allowed))
+    for tensor in capture.signature.inputs:
+        for kind, test, everywhere, some in _KINDS:
+            asked = [
+                (probe.refused is not None, np.asarray(probes[tensor.name][row]))
+                for row, probe in enumerate(capture.probes)
+                if probe.kind == kind and row < len(probes.get(tensor.name, ()))
+            ]
+            guard = _of_numbers(test, asked, inputs.get(tensor.name), everywhere, some)
+            # Cells can be counted only where every request has the same.
+            if everywhere in guard or (guard and all(size >= 0 for size in tensor.shape[1:])):
+                refused.setdefault(tensor.name, {}).update(guard)
     return tuple(
         InputGuard(input=tensor.name, **refused[tensor.name])
         for tensor in capture.signature.inputs
@@ -58,21 +65,40 @@ def guards(
     )
 
 
-def _taken(  # noqa: PLR0913, PLR0917 - where to look, and for what
-    test: Any, kind: str, name: str, capture: CaptureManifest, probes: Mapping[str, Any], inputs: Mapping[str, Any]
-) -> bool:
-    """Whether the source answered a row of the dataset, or a probe, in which `test` holds somewhere in this input."""
-    answered = [row for row, probe in enumerate(capture.probes) if probe.kind == kind and probe.refused is None]
-    column = probes.get(name, ())
-    if any(row < len(column) and _holds(test, column[row]) for row in answered):
-        return True
-    dataset = np.asarray(inputs[name]) if name in inputs else np.empty(0)
-    return any(_holds(test, row) for row in dataset) if dataset.dtype == object else _holds(test, dataset)
+def _of_numbers(
+    test: Any, asked: list[tuple[bool, Array]], dataset: Any, everywhere: str, some: str
+) -> dict[str, bool | tuple[int, ...]]:
+    """What is refused of one kind of value: everywhere, in some cells, or nowhere.
+
+    Args:
+        test: tells the values.
+        asked: whether the source refused a probe, and its cells of this input.
+        dataset: the dataset's rows of this input, all of which it answered.
+        everywhere: field of the guard that refuses such values in all cells.
+        some: field of the guard that refuses them in some cells.
+    """
+    tried = [(refused, _where(test, value)) for refused, value in asked]
+    if not any(refused and where.any() for refused, where in tried):
+        return {}
+    rows = np.asarray(dataset) if dataset is not None else np.empty(0)
+    ragged = rows.dtype == object
+    answered = [where for refused, where in tried if not refused]
+    if ragged:
+        taken = any(_where(test, row).any() for row in rows) or any(where.any() for where in answered)
+        return {} if taken else {everywhere: True}
+    cells = _where(test, rows).reshape(len(rows), -1).any(axis=0) if len(rows) else np.zeros(1, dtype=bool)
+    cells = np.logical_or.reduce([cells, *(where.reshape(-1) for where in answered)])
+    if not cells.any():
+        return {everywhere: True}
+    blamed = [np.flatnonzero(where.reshape(-1) & ~cells) for refused, where in tried if refused]
+    # A probe of several cells does not say which of them is refused.
+    found = tuple(sorted({int(one[0]) for one in blamed if len(one) == 1}))
+    return {some: found} if found else {}
 
 
-def _holds(test: Any, value: Any) -> bool:
+def _where(test: Any, value: Any) -> Array:
     array = np.asarray(value)
-    return array.dtype.kind == "f" and bool(test(array).any())
+    return np.asarray(test(array)) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=bool)
 
 
 def _texts(column: Any) -> tuple[str, ...]:

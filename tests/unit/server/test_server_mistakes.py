@@ -313,6 +313,8 @@ SIGNATURE = {
     [
         ("NaN", {"rejectNan": True}, "[1, 2, NaN, 4]", "input 'x', element [1, 0]: NaN is refused, because the source"),
         ("an infinite value", {"rejectInfinite": True}, "[1, 2, 3, -Infinity]", "element [1, 1]: an infinite value"),
+        ("NaN in a cell", {"nanCells": [1]}, "[NaN, 2, NaN, NaN]", "element [1, 1]: NaN is refused"),
+        ("infinite in a cell", {"infiniteCells": [0]}, "[1, Infinity, Infinity, 4]", "element [1, 0]: an infinite"),
     ],
 )
 def test_guards_refuse(graphs, serve, _name, guard, data, message) -> None:
@@ -323,6 +325,12 @@ def test_guards_refuse(graphs, serve, _name, guard, data, message) -> None:
     document = json.dumps(_request(_input(data="DATA"))).replace('"DATA"', data).encode()
     _check(served.infer(document), 400, message)
     assert served.infer(_request(_input())).status_code == 200
+
+
+def test_guards_of_some_cells_let_the_others_pass(graphs, serve) -> None:
+    folder = graphs.candidate(graphs.identity(), SIGNATURE, guards=[{"input": "x", "nanCells": [1]}], name="first-open")
+    document = json.dumps(_request(_input(data="DATA"))).replace('"DATA"', "[NaN, 2, NaN, 4]").encode()
+    assert serve(folder).infer(document).status_code == 200
 
 
 def test_guards_refuse_categories_that_the_source_does_not_know(graphs, serve) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paritygate.api.artifacts import CaptureManifest, Probe
+from paritygate.api.artifacts import CaptureManifest, InputGuard, Probe
 from paritygate.api.report import Environment, Signature, TensorSignature
 from paritygate.api.spec import Datatype, SourceFormat, Task
 from paritygate.worker.guards import guards
@@ -35,19 +35,29 @@ def capture(kind: str, refused: tuple[bool, ...]) -> CaptureManifest:
 @pytest.mark.parametrize(
     ("refused", "in_dataset", "guarded"),
     [
-        pytest.param((True, True), False, True, id="refused in every column"),
-        pytest.param((True, False), False, False, id="answered in one column"),
-        pytest.param((True, True), True, False, id="answered in a row of the dataset"),
-        pytest.param((False, False), False, False, id="answered everywhere"),
+        pytest.param((True, True), False, "everywhere", id="refused in every column"),
+        pytest.param((True, False), False, (0,), id="answered in one column"),
+        pytest.param((False, True), False, (1,), id="answered in the other column"),
+        pytest.param((True, True), True, (0,), id="answered in one column of the dataset"),
+        pytest.param((False, True), True, (), id="refused beside other values only"),
+        pytest.param((False, False), False, (), id="answered everywhere"),
     ],
 )
 def test_a_guard_refuses_nothing_that_the_source_answers(
-    kind: str, refused: tuple[bool, ...], in_dataset: bool, guarded: bool
+    kind: str, refused: tuple[bool, ...], in_dataset: bool, guarded: str | tuple[int, ...]
 ) -> None:
     probes = np.zeros((2, 2))
     probes[0, 0] = probes[1, 1] = VALUES[kind]
     rows = np.zeros((3, 2))
     rows[1, 1] = VALUES[kind] if in_dataset else 0.0
     found = guards(capture(kind, refused), {"features": probes}, {"features": rows}, {})
-    assert bool(found) is guarded
-    assert all(guard.reject_nan is (kind == "nan") and guard.reject_infinite is (kind == "inf") for guard in found)
+    everywhere, cells = ("reject_nan", "nan_cells") if kind == "nan" else ("reject_infinite", "infinite_cells")
+    expected = {everywhere: True} if guarded == "everywhere" else {cells: guarded}
+    assert found == ((InputGuard(input="features", **expected),) if guarded else ())
+
+
+def test_a_refused_row_of_many_values_blames_no_cell() -> None:
+    probes = np.zeros((2, 3))
+    probes[0, :] = probes[1, 2] = np.nan
+    found = guards(capture("nan", (True, False)), {"features": probes}, {"features": np.zeros((3, 3))}, {})
+    assert found == ()
