@@ -67,10 +67,11 @@ def _reduce_pod(pod: Object) -> None:
 
 def _shared(value: Any) -> Any:
     """The same, with one copy of each short string: parsed JSON has as many as there are objects."""
-    if isinstance(value, str):
-        return sys.intern(value) if type(value) is str and len(value) <= _LONGEST_SHARED else value
-    if isinstance(value, Mapping):
+    kind = type(value)  # not isinstance: this is asked for every value of every event
+    if kind is str:
+        return sys.intern(value) if len(value) <= _LONGEST_SHARED else value
+    if kind is dict:
         return {sys.intern(key): _shared(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
+    if kind is list:
         return [_shared(one) for one in value]
     return value
