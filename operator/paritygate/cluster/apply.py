@@ -208,10 +208,10 @@ class Applier:
             self._settings.defaults, scene.observed.traffic == action.name, self._settings.node_selector,
             action.replicas,
         )  # fmt: skip
-        for body in serving.objects(plan):
-            there = await self._create(_KINDS[body["kind"]], body, _is_labelled)
-            if body["kind"] == DEPLOYMENTS.kind and serving.altered({**there, "metadata": body["metadata"]}):
-                await self._restore(there, body)
+        body = serving.deployment(plan)
+        there = await self._create(DEPLOYMENTS, body, _is_labelled)
+        if serving.altered({**there, "metadata": body["metadata"]}):
+            await self._restore(there, body)
 
     async def _restore(self, there: Object, body: Object) -> None:
         """Brings a Deployment back to what passed. ConfigurationError: something changes it whenever it is written."""
@@ -260,7 +260,8 @@ class Applier:
                 "RevisionMismatch", f"Deployment {action.revision} differs from what passed in {', '.join(wrong)}"
             )
         if scene.observed.spec.deletion_policy is DeletionPolicy.RETAIN:
-            await self._release(action.revision, scene)
+            await self._release(deployment, scene)
+        await self._protect(action.revision, scene)
         wanted = service_name(scene.observed.name, scene.observed.spec)
         since = scene.observed.traffic_since if scene.observed.traffic == action.revision else None
         promoted_at = timestamp(since or scene.observed.now)
@@ -273,11 +274,21 @@ class Applier:
                 )
             )
 
-    async def _release(self, revision: str, scene: Scene) -> None:
+    async def _release(self, deployment: Object, scene: Scene) -> None:
         """What serves outlives its migration; done before traffic moves, so that it is never taken down with it."""
-        for resource in (AUTOSCALERS, BUDGETS, DEPLOYMENTS):
-            patch = {"metadata": {"ownerReferences": None}}
-            await self._merge(resource, scene.owner.namespace, revision, patch)
+        metadata, nobodys = deployment["metadata"], {"metadata": {"ownerReferences": None}}
+        if metadata.get("ownerReferences"):
+            await self._merge(DEPLOYMENTS, metadata["namespace"], metadata["name"], nobodys)
+        if scene.observed.spec.serving.autoscaling is not None:
+            await self._merge(AUTOSCALERS, metadata["namespace"], metadata["name"], nobodys)
+
+    async def _protect(self, revision: str, scene: Scene) -> None:
+        """Only what is about to serve needs a budget; what is tried may be taken down."""
+        body = serving.budget(scene.owner, revision, scene.observed.spec.deletion_policy)
+        there = await self._create(BUDGETS, body, _is_labelled)
+        if bool(there["metadata"].get("ownerReferences")) is not ("ownerReferences" in body["metadata"]):
+            references = {"ownerReferences": body["metadata"].get("ownerReferences")}
+            await self._merge(BUDGETS, scene.owner.namespace, revision, {"metadata": references})
 
     async def _adjust(self, action: AdjustRevision, scene: Scene) -> None:
         """The Deployment last: it is what says that all is in line."""

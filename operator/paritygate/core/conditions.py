@@ -9,6 +9,9 @@ from typing import Literal
 
 from paritygate.api.status import Condition, ConditionType
 
+_NEWS = (ConditionType.PARITY_VERIFIED, ConditionType.READY, ConditionType.SUSPENDED)
+"""Conditions that are worth an event when they come to hold. That a step on the way there is done, they say."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -75,4 +78,4 @@ def _event_type(before: Condition | None, now: Condition) -> Literal["Normal", "
     if now.type is ConditionType.SERVING_AVAILABLE:
         # That something serves is told by Ready. That nothing does any more is news.
         return "Warning" if before is not None and before.status == "True" and now.status == "False" else None
-    return "Normal" if now.type is not ConditionType.RECONCILING and now.status == "True" else None
+    return "Normal" if now.type in _NEWS and now.status == "True" else None

@@ -61,7 +61,7 @@ def serve(observed: Observed, grounds: Grounds, verdict: str, decided: str) -> T
     if revision is None:
         replicas = replicas_of(observed.spec.serving, _named(observed, observed.traffic))
         apply = ApplyRevision(name, grounds, verdict, replicas)
-        return Turn(_working("RollingOut", f"revision {name} is coming up"), (apply,))
+        return Turn(_coming(name), (apply,))
     if (revision.candidate, revision.runtime) != (grounds.candidate, grounds.runtime):
         message = f"revision {name} holds other bytes or another runtime than those that passed; remove it"
         return Turn(_stalled("RevisionMismatch", message))
@@ -114,21 +114,22 @@ def _not_yet(observed: Observed, revision: Revision) -> Turn | None:
     if revision.failure is not None:
         return Turn(_stalled("RevisionFailed", revision.failure.message))
     if not revision.ready:
-        return Turn(_working("RollingOut", f"revision {revision.name} is coming up"))
+        return Turn(_coming(revision.name))
     until = _passes(observed, revision.ready_since, READY_HOLD)
-    return None if until is None else Turn(_taking_over(revision.name), (), until)
+    return None if until is None else Turn(_coming(revision.name), (), until)
 
 
 def _take_over(observed: Observed, grounds: Grounds, name: str) -> Turn:
     """Traffic moves on a verdict that stands in the status, where everybody can read why; else it is written first."""
     verdict = observed.status.verdict if observed.status else None
     if verdict is None or (verdict.result, verdict.report_digest) != (Verdict.PASSED, grounds.report):
-        return Turn(_taking_over(name), (), observed.now)
-    return Turn(_taking_over(name), (SetTraffic(name, grounds),))
+        return Turn(_coming(name), (), observed.now)
+    return Turn(_coming(name), (SetTraffic(name, grounds),))
 
 
-def _taking_over(name: str) -> Outlook:
-    return _working("RollingOut", f"revision {name} is ready and takes over")
+def _coming(name: str) -> Outlook:
+    """From its making until it serves: that it is ready and held a moment is not worth a write."""
+    return _working("RollingOut", f"revision {name} is coming up")
 
 
 def _unavailable(observed: Observed, revision: Revision) -> Turn:

@@ -93,6 +93,10 @@ def pointer(plan):
     return serving.service(OWNER, "churn", plan.name, plan.grounds, "2026-01-01T00:00:00Z", plan.spec.deletion_policy)
 
 
+def budget(plan):
+    return serving.budget(OWNER, plan.name, plan.spec.deletion_policy)
+
+
 def autoscaler(plan):
     return serving.autoscaler(plan.serving.autoscaling, OWNER, plan.name, plan.spec.deletion_policy)
 
@@ -108,10 +112,11 @@ RENDERED = {
     ],
     "validate-job": lambda: [jobs.job(job_plan("Validate"))],
     "revision": lambda: [
-        *serving.objects(revision_plan()), pointer(revision_plan())
+        serving.deployment(revision_plan()), budget(revision_plan()), pointer(revision_plan())
     ],
     "revision-autoscaled": lambda: [
-        *serving.objects(revision_plan(serving=AUTOSCALED, storage={"claimName": "s"})),
+        serving.deployment(revision_plan(serving=AUTOSCALED, storage={"claimName": "s"})),
+        budget(revision_plan(deletionPolicy="Delete")),
         autoscaler(revision_plan(serving=AUTOSCALED)),
     ],
 }  # fmt: skip

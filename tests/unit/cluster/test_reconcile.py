@@ -27,8 +27,10 @@ def test_the_whole_way_takes_no_more_writes_than_it_must():
     cluster = Cluster()
     cluster.promote()
     writes = [w for w in cluster.api.writes() if " Event " not in w]
-    assert len([w for w in writes if w.startswith("PATCH/status")]) <= 8, writes
+    assert len([w for w in writes if w.startswith("PATCH/status")]) == 4, writes
     assert len([w for w in writes if w.startswith("CREATE")]) == 5, writes  # 2 Jobs, Deployment, budget, Service
+    assert len(writes) == 10, writes  # and the Deployment is let go of
+    assert events(cluster) == ["ParityPassed", "Promoted"]
 
 
 def test_events_come_after_the_status_and_on_transitions_only():

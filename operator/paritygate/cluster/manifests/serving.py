@@ -52,14 +52,14 @@ class RevisionPlan:
         """What the migration asks for."""
         return self.spec.serving
 
-    def metadata(self, *, stamped: bool = True) -> Object:
-        """Head of each object of the revision."""
+    def metadata(self) -> Object:
+        """Head of its Deployment."""
         tried = {} if self.promoted else {"ownerReferences": [self.owner.reference()]}
         return {
             "namespace": self.owner.namespace,
             "name": self.name,
             "labels": {**self.owner.labels(), pods.REVISION: self.name},
-            **({"annotations": {**stamps(self.grounds), **scale_stamp(self.serving)}} if stamped else {}),
+            "annotations": {**stamps(self.grounds), **scale_stamp(self.serving)},
             **(tried or owners(self.owner, self.spec.deletion_policy)),
         }
 
@@ -151,11 +151,6 @@ def claim(owner: Owner, template: ClaimTemplate, policy: DeletionPolicy) -> Obje
     }
 
 
-def objects(plan: RevisionPlan) -> tuple[Object, ...]:
-    """Everything that a revision consists of, in the order of creation."""
-    return deployment(plan), budget(plan)
-
-
 def deployment(plan: RevisionPlan) -> Object:
     """The pods of a revision. Its template is never changed afterwards: another template is another revision."""
     serving = plan.serving
@@ -207,13 +202,18 @@ def deployment(plan: RevisionPlan) -> Object:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
-def budget(plan: RevisionPlan) -> Object:
-    """At most one replica is taken down on purpose at a time."""
+def budget(owner: Owner, name: str, policy: DeletionPolicy) -> Object:
+    """At most one replica of the revision `name`, which serves, is taken down on purpose at a time."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": plan.metadata(stamped=False),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {pods.REVISION: plan.name}}},
+        "metadata": {
+            "namespace": owner.namespace,
+            "name": name,
+            "labels": {**owner.labels(), pods.REVISION: name},
+            **owners(owner, policy),
+        },
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {pods.REVISION: name}}},
     }
 
 
