@@ -4,6 +4,7 @@ What no row reaches, nobody compared: the report says so. Probes are counted apa
 """
 
 import contextlib
+import functools
 import warnings
 from collections import OrderedDict
 
@@ -45,7 +46,7 @@ def _count(model, inputs, probes, wires):
     parts = OrderedDict()
     for start in range(0, rows, _ROWS):
         chosen = np.arange(start, min(start + _ROWS, rows))
-        part = model.reach(OrderedDict((one.name, take(one.original, chosen)) for one in inputs))
+        part = model.reach(OrderedDict((one.name, take(one.original, chosen)) for one in inputs), _seen(parts))
         if not part:
             return []
         _add(parts, part)
@@ -57,8 +58,12 @@ def _count(model, inputs, probes, wires):
     answered = [place for place, probe in enumerate(probes) if probe.get("refused") is None and probe["kind"] != _EMPTY]
     probed = OrderedDict()
     if answered and not all(seen.all() for _, seen in parts.values()):
-        _add_probes(probed, model, inputs, wires, answered)
+        _add_probes(probed, answered, functools.partial(_of_probes, model, inputs, wires, _seen(parts)))
     return [_entry(key, names, seen, probed.get(key)) for key, (names, seen) in parts.items()]
+
+
+def _seen(parts):
+    return {key: seen for key, (_, seen) in parts.items()}
 
 
 def _unfinished(parts, looked, rows):
@@ -67,26 +72,26 @@ def _unfinished(parts, looked, rows):
     return text.format(looked, rows, int(seen.sum()), len(seen))
 
 
-def _add_probes(parts, model, inputs, wires, chosen):
-    """All probes together; where the model refuses that, each alone, as it was asked."""
+def _add_probes(parts, chosen, reached):
+    """All probes together; where the model refuses that, each alone, as it was asked. `reached(probes)`: by those."""
     try:
-        together = [_of_probes(model, inputs, wires, chosen)]
+        together = [reached(chosen)]
     except Exception:
         together = []
-    for found in together or _of_each_probe(model, inputs, wires, chosen):
+    for found in together or _each(chosen, reached):
         _add(parts, found)
 
 
-def _of_each_probe(model, inputs, wires, chosen):
+def _each(chosen, reached):
     for place in chosen:
         with contextlib.suppress(Exception):
-            yield _of_probes(model, inputs, wires, [place])
+            yield reached([place])
 
 
-def _of_probes(model, inputs, wires, chosen):
+def _of_probes(model, inputs, wires, seen, chosen):
     chosen = np.asarray(chosen)
     given = OrderedDict((one.name, one.restore(wires[one.wire_name][chosen])) for one in inputs)
-    return model.reach(given)
+    return model.reach(given, seen)
 
 
 def _add(parts, found):

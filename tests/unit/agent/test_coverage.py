@@ -5,14 +5,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from paritygate.agent import coverage
-from paritygate.agent.frameworks import reach
+from paritygate.agent.frameworks import framework_module, reach
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Empty dataset:UserWarning")
 COLUMNS = list("abcd")
@@ -136,6 +141,43 @@ def test_counting_that_takes_long_ends_with_how_far_it_came(tmp_path, take, feat
     total = sum(tree.get_n_leaves() for tree in model.estimators_)
     says = f"counting would take too long; the first 6 of 12 rows reach {reached} of {total} leaves"
     assert taken.manifest.coverage_skipped == says
+
+
+def test_only_trees_with_leaves_left_are_asked_again(tmp_path, take, features, columns, monkeypatch):
+    monkeypatch.setattr(coverage, "_ROWS", 20)
+    leaves = [2, 60, 2, 2, 60]
+    parts = [DecisionTreeRegressor(max_leaf_nodes=most, random_state=0).fit(features, columns["a"]) for most in leaves]
+    model = RandomForestRegressor(5, n_jobs=2).fit(features, columns["a"])
+    model.estimators_ = parts
+    counted = []
+
+    def count(subject, masks, seen, rows, visits):
+        found = leaves_of(subject, masks, seen, rows, visits)
+        counted.append(found.visits // rows)
+        return found
+
+    leaves_of = reach.leaves
+    monkeypatch.setattr(reach, "leaves", count)
+    shown = features[:70]
+    taken = take("SKLearn", saved(tmp_path / "m.joblib", model), dict(zip(COLUMNS, shown.T, strict=True)))
+    visited = np.column_stack([part.apply(shown) for part in parts])
+    assert one(taken, "RandomForestRegressor").rows == sum(len(set(column)) for column in visited.T)
+    assert counted[:2] == [5, 2]
+
+
+@pytest.mark.parametrize("trees", [[0], [1, 2, 40, 61, 119], list(range(118)), [7, 25, 26]])
+def test_some_trees_of_lightgbm_are_visited_as_all_are(features, trees):
+    lightgbm = pytest.importorskip("lightgbm")
+    classes = (features[:, 0] > 0).astype(int) + (features[:, 1] > 0.5)
+    native = lightgbm.LGBMClassifier(n_estimators=40, min_child_samples=3, num_leaves=12, n_jobs=1, verbose=-1)
+    model = framework_module("LightGBM").adapt(native.fit(features, classes), {})
+    model.leaf_masks = model.masks(features)
+    every = native.booster_.predict(features, pred_leaf=True)
+    assert every.shape[1] == len(model.leaf_masks) == 120
+    found = dict(model.visits(features, trees))
+    assert sorted(found) == trees
+    for tree in trees:
+        assert found[tree].tolist() == every[:, tree].tolist()
 
 
 def test_counting_ends_once_everything_is_reached(tmp_path, take, features, columns, monkeypatch):

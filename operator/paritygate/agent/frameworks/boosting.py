@@ -1,5 +1,6 @@
 """What XGBoost and LightGBM models have in common: their inputs, outputs and roles."""
 
+import functools
 from collections import OrderedDict
 
 import numpy as np
@@ -71,17 +72,25 @@ class BoostingModel(Model):
             rows = tabular.frame(OrderedDict(zip(self.names, np.asarray(rows).T)), None)
         return rows
 
-    def leaves(self, inputs):
-        """(rows, trees) number of the leaf of each row in each tree, and per tree which numbers are leaves."""
+    def masks(self, rows):
+        """Per tree, (nodes,) bool: which numbers of nodes are leaves. `rows`: some, as the model takes them."""
+        raise NotImplementedError
+
+    def visits(self, rows, trees):
+        """Pairs of each of these trees and the (rows,) numbers of the leaves where `rows` end."""
         raise NotImplementedError
 
     def known_categories(self, inputs):
         """Name of an input of categories → those that the model was trained on, as far as it says so."""
         return OrderedDict((name, column.categories) for name, column in inputs.items() if isinstance(column, Category))
 
-    def reach(self, inputs):
-        visited, masks = self.leaves(inputs)
-        found = [reach.leaves(type(self.native).__name__, visited, masks)]
+    def reach(self, inputs, seen):
+        subject, rows = type(self.native).__name__, self.rows(inputs)
+        if self.leaf_masks is None:
+            self.leaf_masks = self.masks(rows)
+        before = seen.get((subject, reach.LEAVES))
+        visits = functools.partial(self.visits, rows)
+        found = [reach.leaves(subject, self.leaf_masks, before, len(rows), visits)]
         known = self.known_categories(inputs) if self.frame else {}
         for name, values in known.items():
             found.append(reach.categories(name, list(values), inputs[name].values().tolist()))

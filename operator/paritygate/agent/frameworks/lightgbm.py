@@ -1,6 +1,7 @@
 """LightGBM: text models and pickled estimators."""
 
 import contextlib
+import inspect
 import os
 import re
 from collections import OrderedDict
@@ -9,9 +10,11 @@ import numpy as np
 
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
-from paritygate.agent.frameworks import boosting, pickles, trees
+from paritygate.agent.frameworks import boosting, pickles, reach, trees
 
 _PICKLED = (".pkl", ".pickle", ".joblib")
+_GAP = 4
+"""Iterations so close are asked together with those between them: a call takes as long as a few of them."""
 _RANKING = ("lambdarank", "rank_xendcg")
 
 
@@ -112,12 +115,25 @@ class LightGBMModel(boosting.BoostingModel):
     def thresholds(self):
         return trees.thresholds_of_lightgbm(self.booster, None if self.frame else "features", self.names)
 
-    def leaves(self, inputs):
-        if self.leaf_masks is None:
-            # Of the text: the JSON of nodes within nodes takes far longer.
-            counts = re.findall(r"^num_leaves=(\d+)$", self.booster.model_to_string(), re.MULTILINE)
-            self.leaf_masks = [np.ones(int(count), dtype=bool) for count in counts]
-        return self.booster.predict(self.rows(inputs), pred_leaf=True), self.leaf_masks
+    def masks(self, rows):
+        # Of the text: the JSON of nodes within nodes takes far longer.
+        counts = re.findall(r"^num_leaves=(\d+)$", self.booster.model_to_string(), re.MULTILINE)
+        return [np.ones(int(count), dtype=bool) for count in counts]
+
+    def visits(self, rows, trees):
+        each = self.booster.num_model_per_iteration()
+        wanted = sorted({tree // each for tree in trees})
+        if "start_iteration" not in inspect.signature(self.booster.predict).parameters:
+            wanted = []
+        runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > _GAP) + 1) if wanted else []
+        if len(wanted) * 2 > len(self.leaf_masks) // each or not runs:
+            return reach.columns_of(self.booster.predict(rows, pred_leaf=True), trees)
+        found = {}
+        for run in runs:
+            start, count = int(run[0]), int(run[-1] - run[0]) + 1
+            part = self.booster.predict(rows, pred_leaf=True, start_iteration=start, num_iteration=count)
+            found.update(enumerate(np.asarray(part).reshape(len(part), -1).T, start * each))
+        return [(tree, found[tree]) for tree in trees]
 
     def known_categories(self, inputs):
         names = [name for name, column in inputs.items() if isinstance(column, Category)]

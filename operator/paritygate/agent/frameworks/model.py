@@ -100,8 +100,11 @@ class Model(object):
     def finer(self, inputs):
         """The answers as the same arithmetic gives them in double precision; None where it cannot be had."""
 
-    def reach(self, inputs):
-        """`reach.Reached` list: the leaves and known categories that `inputs` reach."""
+    def reach(self, inputs, seen):
+        """`reach.Reached` list: the leaves and known categories that `inputs` reach.
+
+        `seen`: by subject and kind, what was reached before: (total,) bool, so that only the rest need be looked at.
+        """
         return []
 
     @contextlib.contextmanager

@@ -2,8 +2,10 @@
 
 import copy
 import inspect
+import itertools
 import math
 from collections import OrderedDict, namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -13,12 +15,27 @@ Reached = namedtuple("Reached", "subject kind names reached visits")
 LEAVES, CATEGORIES = "leaves", "categories"
 
 
-def leaves(subject, visited, masks):
-    """Leaves reached. `visited`: (rows, trees) node numbers; `masks`: per tree, (nodes,) bool of its leaves."""
-    starts = np.concatenate([[0], np.cumsum([len(mask) for mask in masks])]).astype(np.int64)
-    seen = np.zeros(starts[-1], dtype=bool)
-    seen[(np.asarray(visited).reshape(len(visited), -1).astype(np.int64) + starts[:-1]).reshape(-1)] = True
-    return Reached(subject, LEAVES, None, seen[np.concatenate(masks)], len(visited) * len(masks))
+def leaves(subject, masks, seen, rows, visits):
+    """Leaves reached, of trees that have leaves left to reach: the others are not asked.
+
+    `masks`: per tree, (nodes,) bool of its leaves; `seen`: (leaves,) bool reached before, None = none. `visits(trees)`
+    gives the number of each of these trees with the (rows,) numbers of the nodes where the rows end.
+    """
+    ends = np.cumsum([np.count_nonzero(mask) for mask in masks])
+    starts = ends - [np.count_nonzero(mask) for mask in masks]
+    reached = np.zeros(int(ends[-1]), dtype=bool)
+    left = [tree for tree in range(len(masks)) if seen is None or not seen[starts[tree] : ends[tree]].all()]
+    for tree, nodes in visits(left):
+        ended = np.zeros(len(masks[tree]), dtype=bool)
+        ended[nodes] = True
+        reached[starts[tree] : ends[tree]] = ended[masks[tree]]
+    return Reached(subject, LEAVES, None, reached, rows * len(left))
+
+
+def columns_of(visited, trees):
+    """Visits of `trees` where all were asked: `visited` (rows, trees) node numbers."""
+    visited = np.asarray(visited).reshape(len(visited), -1).astype(np.int64)
+    return [(tree, visited[:, tree]) for tree in trees]
 
 
 def categories(subject, known, values):
@@ -46,10 +63,13 @@ def of_encoder(path, encoder, given):
     return found
 
 
-def of_trees(path, estimator, given):
-    """Leaves reached of a scikit-learn tree, forest or gradient boosting model; empty for others."""
+def of_trees(path, estimator, given, seen, workers):
+    """Leaves reached of a scikit-learn tree, forest or gradient boosting model; empty for others.
+
+    `seen`: leaves reached before, by path; `workers`: threads that look at trees side by side.
+    """
     if hasattr(estimator, "_predictors"):
-        return [_of_histograms(path, estimator, given)]
+        return [_of_histograms(path, estimator, given, seen)]
     if not hasattr(estimator, "apply"):
         return []
     if hasattr(estimator, "tree_"):
@@ -57,7 +77,23 @@ def of_trees(path, estimator, given):
     else:
         parts = list(np.asarray(estimator.estimators_, dtype=object).reshape(-1))
     masks = [part.tree_.children_left == -1 for part in parts]
-    return [leaves(path, np.asarray(estimator.apply(given)), masks)]
+    dense = isinstance(given, np.ndarray) and given.ndim == 2 and given.dtype.kind in "fiub"
+
+    def visits(trees):
+        if not dense:
+            return columns_of(estimator.apply(given), trees)
+        # What `apply` does with all its trees.
+        cells = np.ascontiguousarray(given, dtype=np.float32)
+
+        def some(share):
+            return [(tree, parts[tree].tree_.apply(cells)) for tree in share]
+
+        if workers == 1:
+            return some(trees)
+        with ThreadPoolExecutor(workers) as pool:
+            return itertools.chain.from_iterable(pool.map(some, (trees[start::workers] for start in range(workers))))
+
+    return [leaves(path, masks, seen.get((path, LEAVES)), _rows(given), visits)]
 
 
 def has_trees(estimator):
@@ -66,22 +102,29 @@ def has_trees(estimator):
     return hasattr(estimator, "_predictors") or (hasattr(estimator, "apply") and trees)
 
 
-def _of_histograms(path, estimator, given):
+def _rows(given):
+    return given.shape[0] if hasattr(given, "shape") else len(given)
+
+
+def _of_histograms(path, estimator, given, seen):
     predictors = [one for several in estimator._predictors for one in several]  # noqa: SLF001
     # Private, because scikit-learn has no way to ask for the leaves of this model.
     prepare = getattr(estimator, "_preprocess_X", None)
     cells = given if prepare is None else prepare(given, reset=False)
     cells = np.ascontiguousarray(cells, dtype=np.float64)
     bitsets, positions = estimator._bin_mapper.make_known_categories_bitsets()  # noqa: SLF001
-    visited = np.empty((len(cells), len(predictors)), dtype=np.int64)
-    for place, predictor in enumerate(predictors):
-        # Leaves answer with their own number in place of their value.
-        numbered = copy.copy(predictor)
-        numbered.nodes = predictor.nodes.copy()
-        numbered.nodes["value"] = np.arange(len(predictor.nodes))
-        threads = {"n_threads": 1} if "n_threads" in inspect.signature(numbered.predict).parameters else {}
-        visited[:, place] = numbered.predict(cells, bitsets, positions, **threads)
-    return leaves(path, visited, [one.nodes["is_leaf"].astype(bool) for one in predictors])
+
+    def visits(trees):
+        for tree in trees:
+            # Leaves answer with their own number in place of their value.
+            numbered = copy.copy(predictors[tree])
+            numbered.nodes = numbered.nodes.copy()
+            numbered.nodes["value"] = np.arange(len(numbered.nodes))
+            threads = {"n_threads": 1} if "n_threads" in inspect.signature(numbered.predict).parameters else {}
+            yield tree, np.asarray(numbered.predict(cells, bitsets, positions, **threads)).astype(np.int64)
+
+    masks = [one.nodes["is_leaf"].astype(bool) for one in predictors]
+    return leaves(path, masks, seen.get((path, LEAVES)), len(cells), visits)
 
 
 def _key(value):

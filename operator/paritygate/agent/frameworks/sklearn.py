@@ -156,7 +156,7 @@ class SklearnModel(Model):
             kind = type(visit.estimator).__name__
             yield "/".join(visit.path) or kind, kind, visit.branches, visit.made
 
-    def reach(self, inputs):
+    def reach(self, inputs, seen):
         if not any(
             reach.has_trees(part) or isinstance(getattr(part, "categories_", None), list) for part in self.parts
         ):
@@ -166,7 +166,7 @@ class SklearnModel(Model):
             path = "/".join(visit.path) or type(visit.estimator).__name__
             found += reach.of_encoder(path, visit.estimator, visit.given)
             if visit.made is None:
-                found += reach.of_trees(path, visit.estimator, visit.given)
+                found += reach.of_trees(path, visit.estimator, visit.given, seen, self.workers)
                 own = getattr(visit.estimator, "_preprocessor", None)
                 for inner in pipelines.visits(own, visit.given) if own is not None else ():
                     found += reach.of_encoder(path, inner.estimator, inner.given)

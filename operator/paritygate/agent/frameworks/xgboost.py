@@ -8,7 +8,7 @@ from collections import OrderedDict
 import numpy as np
 
 from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
-from paritygate.agent.frameworks import boosting, pickles, trees
+from paritygate.agent.frameworks import boosting, pickles, reach, trees
 
 _NATIVE = (".json", ".ubj", ".model", ".deprecated", ".bin")
 
@@ -86,14 +86,17 @@ class XGBoostModel(boosting.BoostingModel):
     def thresholds(self):
         return trees.thresholds_of_xgboost(self.booster, None if self.frame else "features", self.names)
 
-    def leaves(self, inputs):
-        given = self.rows(inputs)
-        visited = np.asarray(self.native.apply(given) if self.estimator else self.predict(given, pred_leaf=True))
-        visited = visited.reshape(len(visited), -1)
-        if self.leaf_masks is None:
-            dumped = self.booster.get_dump(dump_format="json")[: visited.shape[1]]
-            self.leaf_masks = [_leaf_mask(json.loads(text)) for text in dumped]
-        return visited, self.leaf_masks
+    def masks(self, rows):
+        # After early stopping, trees behind the best iteration are there and not asked.
+        asked = self._visited(rows[:1]).shape[1]
+        return [_leaf_mask(json.loads(text)) for text in self.booster.get_dump(dump_format="json")[:asked]]
+
+    def visits(self, rows, trees):
+        return reach.columns_of(self._visited(rows), trees)
+
+    def _visited(self, rows):
+        visited = np.asarray(self.native.apply(rows) if self.estimator else self.predict(rows, pred_leaf=True))
+        return visited.reshape(len(visited), -1)
 
     @contextlib.contextmanager
     def threads(self, count):
