@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from paritygate.api.artifacts import Assessment, Receipt, StageName
 from paritygate.api.base import Digest, MigrationName, Model
@@ -35,6 +37,8 @@ class JobOrder(Model):
     """Of a Validate Job: the digest of the stage."""
     artefacts: dict[StageName, Digest] = {}
     """Of earlier stages, to be fetched; of Serve: the candidate, and the verdict with its golden rows."""
+    kept: Annotated[tuple[Digest, ...], Field(max_length=256)] | None = None
+    """Artefacts that must stay when the Job sweeps its migration's store; None = it sweeps nothing."""
 
 
 class Fetched(Model):

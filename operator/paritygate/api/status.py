@@ -162,6 +162,10 @@ class PromotionStatus(Model):
     revision: str
     promoted_at: Timestamp
     report_digest: Digest
+    digest: Digest
+    """Of the candidate."""
+    verdict: Digest | None = None
+    """Of the artefact with the report and the golden rows; absent = the Deployment does not say."""
 
 
 class ModelMigrationStatus(Model):

@@ -33,6 +33,7 @@ from paritygate.core.actions import (
     AdjustRevision,
     ApplyRevision,
     CancelStage,
+    DiscardAttempt,
     Grounds,
     RetireRevision,
     SetTraffic,
@@ -96,6 +97,10 @@ class Applier:
                 await self._adjust(action, scene)
             case RetireRevision():
                 await self._retire(action, scene)
+            case DiscardAttempt():
+                for job in scene.snapshot.of("Job"):
+                    if job["metadata"]["name"] == action.job and ended(job) and owner_uid(job) == scene.observed.uid:
+                        await self._delete(JOBS, job)
 
     def _storage(self, scene: Scene) -> tuple[Storage, str]:
         """Where artefacts are kept, and where that is stated."""
@@ -141,6 +146,7 @@ class Applier:
             pinned=InputDigests(**vars(inputs)) if inputs else None,
             stage=action.digest if judged else None,
             artefacts=dict(action.inputs) if judged else {},
+            kept=tuple(sorted(action.kept)) if judged and action.kept is not None else None,
         )
         body = jobs.job(
             jobs.JobPlan(

@@ -436,6 +436,7 @@ def _revision(deployment: Object, spec: ModelMigrationSpec) -> Revision:
         candidate=stamps.get(serving.CANDIDATE, ""),
         runtime=stamps.get(serving.RUNTIME, ""),
         report=stamps.get(serving.REPORT, ""),
+        verdict=stamps.get(serving.VERDICT),
         ready=ready,
         ready_since=since if ready else None,
         failure=failures.configuration(

@@ -18,6 +18,8 @@ class StartStage:
     deadline: timedelta
     inputs: tuple[tuple[StageName, str], ...] = ()
     """Earlier stages whose artefacts it reads, with the artefacts' digests."""
+    kept: frozenset[str] | None = None
+    """Artefacts that must stay when it sweeps its migration's store; None = nothing may be swept."""
 
 
 @dataclass(frozen=True)
@@ -75,4 +77,14 @@ class RetireRevision:
     name: str
 
 
-Action = StartStage | CancelStage | ApplyRevision | SetTraffic | AdjustRevision | RetireRevision
+@dataclass(frozen=True)
+class DiscardAttempt:
+    """Remove what is left of an attempt that has ended: its logs. Its result lies elsewhere, or is not wanted."""
+
+    stage: StageName
+    digest: str
+    attempt: int
+    job: str
+
+
+Action = StartStage | CancelStage | ApplyRevision | SetTraffic | AdjustRevision | RetireRevision | DiscardAttempt

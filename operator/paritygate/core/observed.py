@@ -71,6 +71,8 @@ class Revision:
     """Replicas that answer; None = all or none, as `ready` says."""
     unavailable_since: datetime | None = None
     """Since when it has too few replicas; None = it has not, or it is not known."""
+    verdict: str | None = None
+    """Digest of the verdict folder whose golden rows its pods answer; None = it does not say."""
     in_line: bool = True
     """Whether its scale and its owner are as the spec asks."""
 

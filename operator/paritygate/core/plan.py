@@ -10,7 +10,7 @@ from paritygate.api.artifacts import FailureClass, Receipt, StageFailure, StageN
 from paritygate.api.base import duration
 from paritygate.api.report import Verdict
 from paritygate.api.status import ModelMigrationStatus, StageState
-from paritygate.core import evidence, rollout, stages
+from paritygate.core import evidence, keeping, rollout, stages
 from paritygate.core.actions import Action, CancelStage, Grounds, StartStage
 from paritygate.core.conditions import PlannedEvent
 from paritygate.core.observed import Attempt, Inputs, Observed
@@ -59,6 +59,8 @@ def plan(observed: Observed) -> Plan:
     else:
         _cancel_superseded(draft)
         _keep_up(draft)
+        if observed.inputs is not None and outlook.step in {Step.DONE, Step.STALLED}:
+            draft.actions.extend(keeping.discards(observed, set(draft.digests.values())))
     leftovers = rollout.leftovers(observed, draft.wanted)
     found = Found(draft.recipe, draft.digests, draft.outputs, draft.verdict, leftovers)
     status = status_of(observed, outlook, found)
@@ -167,7 +169,8 @@ def _not_running(draft: _Draft, stage: StageName, digest: str, failed: list[Atte
     if observed.queued is not None:
         return Outlook(Step.WORKING, "Queued", observed.queued, stage)
     earlier = stages.inputs_of(stage, draft.outputs)
-    draft.actions.append(StartStage(stage, digest, number, duration(jobs.deadline), earlier))
+    kept = keeping.artefacts(observed)
+    draft.actions.append(StartStage(stage, digest, number, duration(jobs.deadline), earlier, kept))
     # In the words of `_running`: one thing to read, and one write, for what is one step to a person.
     return Outlook(Step.WORKING, stage.value, f"{stage} is running, attempt {number}", stage)
 

@@ -318,7 +318,11 @@ def _history(observed: Observed) -> tuple[PromotionStatus, ...]:
     if stable is None or observed.traffic_since is None:
         return before
     now = PromotionStatus(
-        revision=stable.name, promoted_at=timestamp(observed.traffic_since), report_digest=stable.report
+        revision=stable.name,
+        promoted_at=timestamp(observed.traffic_since),
+        report_digest=stable.report,
+        digest=stable.candidate,
+        verdict=stable.verdict,
     )
     known = any((one.revision, one.promoted_at) == (now.revision, now.promoted_at) for one in before)
     return before if known else (now, *before)[:_MAX_HISTORY]

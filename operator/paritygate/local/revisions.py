@@ -59,7 +59,7 @@ class Revisions:
         """Brings a revision up and waits until it answered its golden rows. Cancelled: the run was stopped."""
         self._emit(StageStarted(SERVE))
         store, grounds = self._work.store, action.grounds
-        revision = Revision(action.name, grounds.candidate, grounds.runtime, grounds.report)
+        revision = Revision(action.name, grounds.candidate, grounds.runtime, grounds.report, verdict=action.verdict)
         candidate, golden = store.get(grounds.candidate), store.get(action.verdict)
         if candidate is None or golden is None:
             lost = store.path(grounds.candidate if candidate is None else action.verdict)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from paritygate.api import addresses
 from paritygate.errors import ConfigurationError
-from paritygate.storage.remote import bucket_of, download
+from paritygate.storage.remote import bucket_of, download, store_explained
 
-_SHOWN = 5
+_SHOWN: Final = 5
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Inbound:
             optional: whether it may be missing.
 
         Raises:
-            ConfigurationError: UnsupportedScheme, NotFound, Unreadable, OutsideClaim.
+            ConfigurationError: UnsupportedScheme, NotFound, Unreadable, OutsideClaim, StoreRefused.
+            InfrastructureError: StoreUnavailable.
         """
         # A path of this container, such as that of its own environment, is nobody's model.
         if addresses.scheme_of(uri) not in addresses.IN_A_CLUSTER:
@@ -80,7 +82,8 @@ def _from_bucket(uri: str, into: Path) -> Path | None:
     folder, _, last = path.rpartition("/")
     target = into / (last or "content")
     bucket = bucket_of(f"{parts.scheme}://{parts.netloc}{folder or '/'}")
-    return target if _one(bucket, last, target) or download(bucket, last, target) else None
+    with store_explained():
+        return target if _one(bucket, last, target) or download(bucket, last, target) else None
 
 
 def _one(bucket: object, path: str, target: Path) -> bool:

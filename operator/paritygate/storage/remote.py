@@ -1,18 +1,31 @@
-"""Artefacts and receipts in an object store, in the layout of `paritygate.storage.store`; every read is checked."""
+"""The store of one migration in a cluster: in a bucket or on a mounted volume, in the layout of `storage.store`.
+
+Every read is checked by digest. An artefact is named by a receipt only once it is whole, and several publishers of the
+same artefact, or of others, do not disturb each other.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
 from paritygate.api.artifacts import Receipt, StageName
-from paritygate.api.digests import canonical_json
+from paritygate.api.digests import canonical_json, digest_of
 from paritygate.errors import ConfigurationError, InfrastructureError
 from paritygate.storage.digests import digest_of_path
 from paritygate.storage.store import Store
+from paritygate.storage.sweeping import Shelf, Stored, unwanted
+
+_ANEW: Final = "set another spec.runID to make it anew"
 
 
 class Artefacts(Protocol):
@@ -25,10 +38,18 @@ class Artefacts(Protocol):
         """Brings an artefact. InfrastructureError (ArtefactLost): it is missing, or not what its digest says."""
 
     def record(self, receipt: Receipt) -> None:
-        """Writes a receipt, after its artefact."""
+        """Writes a receipt, after its artefact; it then counts as new."""
 
     def receipt(self, stage: StageName, digest: str) -> Receipt | None:
-        """The receipt of a finished stage; None = there is none. The artefact is checked when it is fetched."""
+        """The receipt of a finished stage whose artefact is whole; None = there is none."""
+
+    def sweep(self, kept: Collection[str], before: datetime) -> int:
+        """Removes what was last written before a moment and is not `kept`, as `sweeping` says; how many artefacts.
+
+        Args:
+            kept: digests of artefacts.
+            before: what is younger stays.
+        """
 
 
 class MountedStore:
@@ -40,10 +61,13 @@ class MountedStore:
 
     def put(self, folder: Path) -> str:
         """Keeps a copy of a complete folder; its digest."""
-        aside = self._root / "incoming" / digest_of_path(folder).removeprefix("sha256:")
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(folder, aside)
-        return self._store.put(aside)
+        incoming = self._root / "incoming"
+        incoming.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=incoming))
+        try:
+            return self._store.put(Path(shutil.copytree(folder, aside / "whole")))
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
     def fetch(self, digest: str, into: Path) -> None:
         """Brings an artefact. InfrastructureError (ArtefactLost)."""
@@ -60,6 +84,23 @@ class MountedStore:
         """The receipt of a finished stage; None = there is none, or its artefact is damaged."""
         return self._store.receipt(stage, digest)
 
+    def sweep(self, kept: Collection[str], before: datetime) -> int:
+        """Removes what is old and not kept, and what publishers that were killed had begun to copy."""
+        for path in (self._root / "incoming").glob("*"):
+            if _written(path, before) < before:
+                shutil.rmtree(path, ignore_errors=True)
+        receipts = [Stored(p.name, _written(p, before), _output(p.read_bytes())) for p in self._files("receipts")]
+        artefacts = [Stored(p.name, _written(p, before), f"sha256:{p.name}") for p in self._files("artifacts")]
+        gone = unwanted(Shelf(tuple(receipts), tuple(artefacts)), kept, before)
+        for name in gone.receipts:
+            (self._root / "receipts" / name).unlink(missing_ok=True)
+        for name in gone.artefacts:
+            self._store.discard(f"sha256:{name}")
+        return len(gone.artefacts)
+
+    def _files(self, folder: str) -> list[Path]:
+        return sorted((self._root / folder).glob("*"))
+
 
 class ObjectStore:
     """A store in a bucket. Receipts name artefacts that were complete when they were written."""
@@ -68,36 +109,84 @@ class ObjectStore:
         self._bucket = bucket
 
     def put(self, folder: Path) -> str:
-        """Keeps a copy of a complete folder; its digest."""
+        """Keeps a copy of a complete folder; its digest. Objects of an artefact that it does not hold are removed."""
         import obstore  # noqa: PLC0415 - needs the extra `store`
 
         digest = digest_of_path(folder)
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                obstore.put(self._bucket, f"{_prefix(digest)}/{path.relative_to(folder).as_posix()}", path)
+        names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        with store_explained():
+            for name, path in names.items():
+                obstore.put(self._bucket, f"{_prefix(digest)}/{name}", path)
+            for entry in self._list(_prefix(digest)):
+                if entry["path"].removeprefix(f"{_prefix(digest)}/") not in names:
+                    obstore.delete(self._bucket, entry["path"])
         return digest
 
     def fetch(self, digest: str, into: Path) -> None:
         """Brings an artefact. InfrastructureError (ArtefactLost)."""
-        download(self._bucket, _prefix(digest), into)
+        with store_explained(), suppress(FileNotFoundError):
+            download(self._bucket, _prefix(digest), into)
         _check(into, digest)
 
     def record(self, receipt: Receipt) -> None:
         """Writes a receipt, after its artefact."""
         import obstore  # noqa: PLC0415 - needs the extra `store`
 
-        obstore.put(self._bucket, _receipt(receipt.stage, receipt.digest), canonical_json(receipt.to_dict()))
+        with store_explained():
+            obstore.put(self._bucket, _receipt(receipt.stage, receipt.digest), canonical_json(receipt.to_dict()))
 
     def receipt(self, stage: StageName, digest: str) -> Receipt | None:
-        """The receipt of a finished stage; None = there is none, or none that can be read."""
+        """The receipt of a finished stage whose artefact is whole; None = there is none."""
         import obstore  # noqa: PLC0415 - needs the extra `store`
 
-        try:
-            content = obstore.get(self._bucket, _receipt(stage, digest)).bytes()
-            found = Receipt.model_validate_json(bytes(content))
-        except (FileNotFoundError, ValidationError):
-            return None
-        return found if (found.stage, found.digest) == (stage, digest) else None
+        with store_explained():
+            try:
+                content = obstore.get(self._bucket, _receipt(stage, digest)).bytes()
+                found = Receipt.model_validate_json(bytes(content))
+            except (FileNotFoundError, ValidationError):
+                return None
+            whole = (found.stage, found.digest) == (stage, digest) and self._digest(found.output) == found.output
+        return found if whole else None
+
+    def sweep(self, kept: Collection[str], before: datetime) -> int:
+        """Removes what is old and not kept."""
+        import obstore  # noqa: PLC0415 - needs the extra `store`
+
+        with store_explained():
+            receipts = [
+                Stored(e["path"], e["last_modified"], _output(bytes(obstore.get(self._bucket, e["path"]).bytes())))
+                for e in self._list("receipts")
+            ]
+            newest: dict[str, datetime] = {}
+            objects: dict[str, list[str]] = {}
+            for entry in self._list("artifacts"):
+                name = entry["path"].split("/")[1]
+                objects.setdefault(name, []).append(entry["path"])
+                newest[name] = max(newest.get(name, entry["last_modified"]), entry["last_modified"])
+            artefacts = [Stored(name, written, f"sha256:{name}") for name, written in newest.items()]
+            gone = unwanted(Shelf(tuple(receipts), tuple(artefacts)), kept, before)
+            for path in (*gone.receipts, *(path for name in gone.artefacts for path in objects[name])):
+                with suppress(FileNotFoundError):
+                    obstore.delete(self._bucket, path)
+        return len(gone.artefacts)
+
+    def _list(self, prefix: str) -> Iterator[Any]:
+        import obstore  # noqa: PLC0415 - needs the extra `store`
+
+        for batch in obstore.list(self._bucket, prefix=prefix):
+            yield from batch
+
+    def _digest(self, digest: str) -> str | None:
+        """What the objects of an artefact hash to, without keeping them; None = there are none."""
+        import obstore  # noqa: PLC0415 - needs the extra `store`
+
+        listing = []
+        for entry in self._list(_prefix(digest)):
+            found = hashlib.sha256()
+            for chunk in obstore.get(self._bucket, entry["path"]):
+                found.update(chunk)
+            listing.append([entry["path"].removeprefix(f"{_prefix(digest)}/"), f"sha256:{found.hexdigest()}"])
+        return digest_of(sorted(listing)) if listing else None
 
 
 def open_store(uri: str) -> Artefacts:
@@ -117,6 +206,33 @@ def bucket_of(uri: str) -> Any:
         raise ConfigurationError("MissingExtra", "install ParityGate with pip install 'paritygate[store]'") from error
     except Exception as error:
         raise ConfigurationError("UnsupportedScheme", f"{uri}: {error}; use s3://, gs://, az:// or https://") from error
+
+
+@contextmanager
+def store_explained() -> Iterator[None]:
+    """Turns what an object store says into StageErrors.
+
+    Raises:
+        ConfigurationError: StoreRefused: the credentials are wrong, or allow too little; NotFound: no such bucket.
+        InfrastructureError: StoreUnavailable.
+    """
+    from obstore import exceptions  # noqa: PLC0415 - needs the extra `store`
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            "NotFound", f"the object store has no such place: {_first_line(error)}; check the bucket"
+        ) from error
+    except exceptions.BaseError as error:
+        said = _first_line(error)
+        # A listing that is refused comes as a general error, whose text alone tells.
+        refused = isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError))
+        if refused or re.search(r"status code: 40[13]\b", str(error)):
+            raise ConfigurationError(
+                "StoreRefused", f"the object store refuses: {said}; check spec.storage.object.secretName"
+            ) from error
+        raise InfrastructureError("StoreUnavailable", f"the object store failed: {said}") from error
 
 
 def download(bucket: Any, prefix: str, into: Path) -> int:
@@ -148,9 +264,34 @@ def _receipt(stage: StageName, digest: str) -> str:
     return f"receipts/{stage.value}-{digest.removeprefix('sha256:')}.json"
 
 
+def _output(content: bytes) -> str | None:
+    """The artefact that a receipt names; None = it cannot be read."""
+    try:
+        return Receipt.model_validate_json(content).output
+    except ValidationError:
+        return None
+
+
+def _written(path: Path, gone: datetime) -> datetime:
+    """When a file or folder was last written; `gone`, where somebody removed it meanwhile."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, gone.tzinfo)
+    except FileNotFoundError:
+        return gone
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 def _check(folder: Path, digest: str) -> None:
     if not folder.is_dir():
-        raise InfrastructureError("ArtefactLost", f"artefact {digest} is not in the store; run again to make it anew")
+        raise InfrastructureError(
+            "ArtefactLost", f"artefact {digest} is not in the store, or spec.storage changed; {_ANEW}"
+        )
     found = digest_of_path(folder)
     if found != digest:
-        raise InfrastructureError("ArtefactLost", f"artefact {digest} was changed in the store, and is {found} now")
+        shutil.rmtree(folder)
+        raise InfrastructureError(
+            "ArtefactLost", f"artefact {digest} was changed in the store, where it is {found} now; {_ANEW}"
+        )

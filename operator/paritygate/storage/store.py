@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -28,7 +30,7 @@ _SWEPT: Final = ".swept"
 
 
 _ASIDE: Final = ".part-"
-"""Between the name of a file that is being written and the number of the process that writes it."""
+"""After the name of a file that is being written; the number of the process that writes it comes last."""
 
 
 class Store:
@@ -43,17 +45,34 @@ class Store:
         target = self._artifact(digest)
         with disk_full_explained(target):
             if target.exists() and digest_of_path(target) != digest:
-                shutil.rmtree(target)
+                self.discard(digest)
             if target.exists():
+                os.utime(target)  # it is wanted again: a sweep that asks for its age must see that
                 shutil.rmtree(folder)
                 return digest
             target.parent.mkdir(parents=True, exist_ok=True)
             for path in folder.rglob("*"):
                 if path.is_file():
                     _synchronise(path)
-            folder.rename(target)
+            os.utime(folder)
+            try:
+                folder.rename(target)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                shutil.rmtree(folder)  # somebody else has just put the same artefact there
             _synchronise(target.parent)
         return digest
+
+    def discard(self, digest: str) -> None:
+        """Removes an artefact. Renamed first: whoever is interrupted leaves no half of it under its digest."""
+        target = self._artifact(digest)
+        with suppress(FileNotFoundError):
+            aside = Path(tempfile.mkdtemp(suffix=_SWEPT, dir=target.parent))
+            try:
+                target.rename(aside / target.name)
+            finally:
+                shutil.rmtree(aside)
 
     def get(self, digest: str) -> Path | None:
         """The folder with that digest, its bytes checked; None where it is missing or was changed."""
@@ -93,10 +112,7 @@ class Store:
                 path.unlink()
         for path in (self.root / "artifacts").glob("*"):
             if path not in named and _is_older(path, before):
-                # Renamed first: a sweep that is interrupted leaves no half of an artefact under its digest.
-                aside = path.with_name(f"{path.name.removesuffix(_SWEPT)}{_SWEPT}")
-                path.rename(aside)
-                shutil.rmtree(aside)
+                self.discard(path.name)
 
     def discard_abandoned(self) -> None:
         """Removes receipts that processes which were killed had begun to write."""
@@ -115,7 +131,8 @@ def _is_older(path: Path, moment: datetime) -> bool:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file aside, synchronises and renames it. InfrastructureError: DiskFull."""
-    aside = path.with_name(f"{path.name}{_ASIDE}{os.getpid()}")
+    # In containers all processes may have one number.
+    aside = path.with_name(f"{path.name}{_ASIDE}{secrets.token_hex(4)}-{os.getpid()}")
     with disk_full_explained(path, len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

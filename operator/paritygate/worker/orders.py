@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
+from paritygate import clock
 from paritygate.agent.archive import build_zipapp
 from paritygate.api.artifacts import (
     Assessment,
@@ -35,6 +38,9 @@ from paritygate.storage.remote import Artefacts, open_store
 
 ORDER: Final = "PARITYGATE_ORDER"
 AGENT: Final = "paritygate-agent.pyz"
+SPARED: Final = timedelta(days=1)
+"""What is younger stays in the store: it may belong to a Job that is being stopped, or to one that takes its place."""
+_logger = logging.getLogger(__name__)
 CANDIDATE_URL: Final = "http://127.0.0.1:8080"
 
 
@@ -112,7 +118,18 @@ def _publish_verdict(asked: JobOrder, store: Artefacts, volumes: Volumes) -> Pub
         raise InfrastructureError("EvidenceMissing", f"{folder} holds no readable summary.json ({error})") from error
     receipt = Receipt(stage=StageName.VALIDATE, digest=_stage(asked), output=store.put(folder), summary=summary)
     store.record(receipt)
+    _sweep(asked, store, receipt.output)
     return Published(receipts=(receipt,))
+
+
+def _sweep(asked: JobOrder, store: Artefacts, made: str) -> None:
+    """Removes what the migration needs no more. What was judged counts, whether or not this succeeds."""
+    if asked.kept is None:
+        return
+    try:
+        store.sweep({*asked.kept, *asked.artefacts.values(), made}, clock.now() - SPARED)
+    except Exception:
+        _logger.warning("the store could not be swept; the next Job tries again", exc_info=True)
 
 
 def _fetch_to_validate(asked: JobOrder, store: Artefacts, volumes: Volumes) -> None:
@@ -231,6 +248,8 @@ def _finished(asked: JobOrder, inputs: InputDigests, store: Artefacts) -> tuple[
             return None
         outputs[stage] = receipt.output
         found.append(receipt)
+    for receipt in found:
+        store.record(receipt)  # written anew, so that no sweep takes it for old
     return tuple(found)
 
 

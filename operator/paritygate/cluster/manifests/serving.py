@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from paritygate.api.artifacts import StageName
 from paritygate.api.digests import digest_of
 from paritygate.api.orders import JobOrder
 from paritygate.api.spec import Autoscaling, ClaimTemplate, DeletionPolicy, ModelMigrationSpec, Serving
@@ -18,6 +19,8 @@ from paritygate.core.actions import Grounds
 CANDIDATE: Final = "paritygate.dev/candidate-digest"
 RUNTIME: Final = "paritygate.dev/runtime-digest"
 REPORT: Final = "paritygate.dev/report-digest"
+VERDICT: Final = "paritygate.dev/verdict-digest"
+"""Of the artefact with the golden rows: with the candidate, all that its pods fetch."""
 OWNER_UID: Final = "paritygate.dev/migration-uid"
 PROMOTED_AT: Final = "paritygate.dev/promoted-at"
 CONTENT: Final = "paritygate.dev/content-digest"
@@ -199,6 +202,7 @@ def deployment(plan: RevisionPlan) -> Object:
     }
     metadata = plan.metadata()
     metadata["annotations"][CONTENT] = content_digest(template)
+    metadata["annotations"][VERDICT] = plan.order.artefacts[StageName.VALIDATE]
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
