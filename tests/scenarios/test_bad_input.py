@@ -121,7 +121,7 @@ BAD: dict[str, Bad] = {
         says=("WrongFormat", "iris.pkl", "a dict", "save the fitted estimator"),
     ),
     "a dataset that does not exist": Bad(
-        dataset={"uri": "data/iris.csv"}, says=("spec.validation.dataset.uri", "data/iris.csv", "no such file"),
+        dataset={"uri": "data/iris.csv"}, says=("NotFound", "spec.validation.dataset.uri", "data/iris.csv", "no such file"),
     ),
     "a dataset that lacks a column": Bad(
         write=table(lambda frame: frame.drop(columns="petal width (cm)")),
@@ -150,14 +150,14 @@ BAD: dict[str, Bad] = {
         says=("iris.xlsx", "*.parquet", "*.csv", "*.jsonl", "*.npz"),
     ),
     "a model with another digest": Bad(
-        source={"digest": ZEROS}, says=("spec.source.digest", ZEROS, "correct the digest"),
+        source={"digest": ZEROS}, says=("DigestMismatch", "spec.source.digest", ZEROS, "correct the digest"),
     ),
     "a dataset with another digest": Bad(
         dataset={"digest": ZEROS}, says=("spec.validation.dataset.digest", ZEROS, "iris.csv"),
     ),
     "an environment that contradicts itself": Bad(
         source={"environment": {"virtualenv": {"requirements": ["numpy==1.26.4", "numpy==2.0.0"]}}},
-        says=("spec.source.environment.virtualenv.requirements", "numpy==1.26.4", "cannot be solved", "change them"),
+        says=("EnvironmentUnsolvable", "spec.source.environment.virtualenv.requirements", "numpy==1.26.4", "change them"),
     ),
     "an interpreter that is not there": Bad(
         source={"environment": {"virtualenv": {"requirements": ["numpy"], "python": "3.2"}}},
@@ -185,6 +185,7 @@ def test_ends_with_what_where_and_what_to_do(bad, iris):
     assert ended.status == ERROR, ended.err
     assert_said(bad.says, ended.err)
     assert (ended.result["verdict"], ended.result["report"], ended.result["candidate"]) == ("Error", None, None)
+    assert f"ERROR: {ended.result['reason']}" in ended.err
     assert_nothing_left(iris)
 
 

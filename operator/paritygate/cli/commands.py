@@ -147,7 +147,7 @@ def _migrate(manifest: Path, options: argparse.Namespace, wanted: Options) -> in
             raise KeyboardInterrupt from error
         except StageError as error:
             if options.output == "json":
-                _print(_failed(error.message))
+                _print(_failed(error))
             raise
         finally:
             run.close()
@@ -195,6 +195,7 @@ def _told(work: WorkFolder, outcome: Outcome, stage: StageName, out: Path | None
         else None,
         "report": str(work.results / "report.json") if report else None,
         **_checks(report),
+        **({"reason": outcome.reason} if outcome.reason else {}),
         "message": outcome.message,
         "output": {"stage": stage.value, "path": str(out or work.store.path(made.output)), "digest": made.output}
         if made
@@ -204,9 +205,10 @@ def _told(work: WorkFolder, outcome: Outcome, stage: StageName, out: Path | None
     }
 
 
-def _failed(message: str) -> dict[str, object]:
+def _failed(error: StageError) -> dict[str, object]:
     """The result of a run that had to stop where it could not even record why."""
-    return {"verdict": Verdict.ERROR.value, "candidate": None, "report": None, **_checks(None), "message": message}
+    verdict = {"verdict": Verdict.ERROR.value, "candidate": None, "report": None, **_checks(None)}
+    return {**verdict, "reason": error.reason, "message": error.message}
 
 
 def _checks(report: ParityReport | None) -> dict[str, object]:

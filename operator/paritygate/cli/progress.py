@@ -223,7 +223,7 @@ def outcome(event: RunFinished, width: int = text.WIDTH) -> str:
     """The end of a run in plain text."""
     if event.report is not None:
         return text.render(event.report, report_path=event.report_path, next_step=event.next_step, width=width)
-    head = f"{words.SYMBOLS[event.verdict]} {event.verdict.upper()}"
+    head = f"{words.SYMBOLS[event.verdict]} {event.verdict.upper()}" + (f": {event.reason}" if event.reason else "")
     said = "\n".join(text.paragraph(part, width=width) for part in event.message.splitlines() if part.strip())
     following = text.labelled([("Next", event.next_step)], width=width) if event.next_step else ""
     return "\n\n".join(part for part in (head, said, following) if part) + "\n"

@@ -79,6 +79,8 @@ class RunFinished:
     report_path: str | None = None
     next_step: str | None = None
     """One line about what to do now; None = the report's own advice."""
+    reason: str | None = None
+    """The word of docs/reference/reasons.md for it, where there is no report."""
 
 
 Event = RunStarted | StageStarted | StageProgress | StageFinished | StageFailed | Note | RunFinished

@@ -19,7 +19,7 @@ from paritygate.api.artifacts import (
 from paritygate.api.digests import digest_of
 from paritygate.api.migration import ModelMigration
 from paritygate.api.report import ParityReport, Verdict
-from paritygate.api.status import ModelMigrationStatus, StageState
+from paritygate.api.status import Condition, ModelMigrationStatus, StageState
 from paritygate.core import stages
 from paritygate.core.actions import Action, ApplyRevision, CancelStage, RetireRevision, SetTraffic, StartStage
 from paritygate.core.observed import Observed
@@ -56,6 +56,8 @@ class Outcome:
     report: ParityReport | None
     receipts: dict[StageName, Receipt]
     url: str | None
+    reason: str | None = None
+    """Why there is no verdict (docs/reference/reasons.md); None = there is one, or none was asked for."""
 
 
 class Interrupted(Exception):
@@ -214,7 +216,7 @@ class LocalRun:
                 f"{self._options.until} is finished: {self._work.store.path(receipts[self._options.until].output)}"
             )
             return Outcome(None, message, None, receipts, None)
-        return Outcome(Verdict.ERROR, _standing(self._status), None, receipts, None)
+        return Outcome(Verdict.ERROR, _standing(self._status), None, receipts, None, _reason(self._status))
 
     def _judged(self, status: ModelMigrationStatus, receipts: dict[StageName, Receipt]) -> Outcome:
         """Publishes the results of a run that was to end with a verdict, or takes away those of an earlier one."""
@@ -222,7 +224,7 @@ class LocalRun:
         stalled = next((c for c in status.conditions if c.type == "Stalled"), None)
         if status.verdict is None or (stalled is not None and not stalled.reason.startswith("Parity")):
             self._work.publish(None, None)
-            return Outcome(Verdict.ERROR, message, None, receipts, None)
+            return Outcome(Verdict.ERROR, message, None, receipts, None, _reason(status))
         verdict = store.path(receipts[StageName.VALIDATE].output)
         report = ParityReport.model_validate_json((verdict / "report.json").read_bytes())
         self._work.publish(verdict, store.path(receipts[StageName.CONVERT].output))
@@ -235,7 +237,7 @@ class LocalRun:
         if outcome.verdict is None:
             return Note(outcome.message)
         path = str(self._work.results / "report.html") if outcome.report else None
-        return RunFinished(outcome.verdict, outcome.report, outcome.message, path)
+        return RunFinished(outcome.verdict, outcome.report, outcome.message, path, reason=outcome.reason)
 
     def _write_plan(self) -> None:
         assert self._status is not None  # noqa: S101 - written by the plan that came before
@@ -249,6 +251,13 @@ class LocalRun:
                 self._attempts.reused,
             )
         )
+
+
+def _reason(status: ModelMigrationStatus) -> str | None:
+    """Why a run that ended without a verdict did so."""
+    conditions: dict[str, Condition] = {condition.type: condition for condition in status.conditions}
+    found = conditions.get("Stalled") or conditions.get("Ready")
+    return found.reason if found else None
 
 
 def _standing(status: ModelMigrationStatus) -> str:

@@ -244,5 +244,6 @@ def test_lengths_of_time_are_short(seconds: float, said: str) -> None:
 
 
 def test_an_error_without_a_report_says_what_happened_and_what_to_do() -> None:
-    said = progress.outcome(RunFinished(Verdict.ERROR, message="It broke.\nMend it.", next_step="paritygate run x"))
-    assert said == "! ERROR\n\n  It broke.\n  Mend it.\n\n  Next  paritygate run x\n"
+    broken = RunFinished(Verdict.ERROR, message="It broke.\nMend it.", next_step="paritygate run x", reason="Broken")
+    said = progress.outcome(broken)
+    assert said == "! ERROR: Broken\n\n  It broke.\n  Mend it.\n\n  Next  paritygate run x\n"

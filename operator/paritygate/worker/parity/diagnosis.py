@@ -15,6 +15,7 @@ from paritygate.core.verdict import result_of_measurement
 from paritygate.worker.parity.divergence import Divergence
 from paritygate.worker.parity.evidence import Evidence
 from paritygate.worker.parity.measure import decisive_of
+from paritygate.worker.parity.nearest import nearest
 from paritygate.worker.parity.slices import parts
 from paritygate.worker.parity.symptoms import symptom
 
@@ -48,10 +49,21 @@ def diagnose(  # noqa: PLR0913, PLR0917 - all that is known
         check=check.name,
         where=_where(evidence, check, decisive, _inside(check, assessment, divergence), recognised),
         gap=gap,
-        first_divergence=divergence.sentence if divergence is not None else None,
+        first_divergence=_first(evidence, divergence) if failed else divergence.sentence if divergence else None,
         reproduce=reproduce,
         try_next=_try_next(evidence, check, decisive, gap, findings),
     )
+
+
+def _first(evidence: Evidence, divergence: Divergence | None) -> str | None:
+    """Where values part first; where no step could be blamed, why not, and which outputs differ."""
+    if divergence is not None and divergence.place is not None:
+        return divergence.sentence
+    outputs = nearest(evidence)
+    if outputs is None:
+        return divergence.sentence if divergence is not None else None
+    why = divergence.sentence if divergence is not None else "no step inside the source was recorded to compare with"
+    return f"{why}; {outputs}"
 
 
 def differing(evidence: Evidence) -> Array:

@@ -80,11 +80,10 @@ def report_of(evidence: Evidence, circumstances: Circumstances) -> ParityReport:
 
 
 def _findings(evidence: Evidence, assessment: Assessment | None) -> tuple[Finding, ...]:
-    found = [
-        *(assessment.findings if assessment else ()),
-        *evidence.capture.findings,
-        *(evidence.manifest.findings if evidence.manifest else ()),
-    ]
+    later = [*evidence.capture.findings, *(evidence.manifest.findings if evidence.manifest else ())]
+    # A rule that matched again on the loaded model says it there, with what Assess could not know.
+    again = {finding.rule for finding in later}
+    found = [*(one for one in (assessment.findings if assessment else ()) if one.rule not in again), *later]
     if assessment and not any(finding.rule == VERSION_DIFFERS.identifier for finding in found):
         found.extend(_other_version(assessment, evidence.capture))
     noisy = [

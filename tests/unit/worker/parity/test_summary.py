@@ -10,7 +10,7 @@ import pytest
 
 from paritygate.api.artifacts import Assessment
 from paritygate.api.digests import canonical_json, digest_of
-from paritygate.api.report import Check, CheckName, Environment, Measurement, Subject, Verdict
+from paritygate.api.report import Check, CheckName, Environment, Finding, Measurement, Severity, Subject, Verdict
 from paritygate.api.spec import Equivalence, SourceFormat
 from paritygate.core.verdict import verdict_of
 from paritygate.worker.parity.report import Circumstances, report_of
@@ -115,3 +115,16 @@ def test_answers_of_another_version_than_wrote_the_model_are_a_finding(
     report = report_of(classifier(), replace(circumstances, assessment=assessment))
     said = [finding.message for finding in report.findings if finding.rule == "VERSION-DIFFERS"]
     assert said == (["written by scikit-learn 1.2.2; scikit-learn 1.9.0 recorded its answers"] if differs else [])
+
+
+def test_what_the_conversion_finds_again_is_said_once(classifier: Any, circumstances: Circumstances) -> None:
+    def found(rule: str, message: str) -> Finding:
+        return Finding(rule=rule, severity=Severity.INFO, message=message, why="w", action="a")
+
+    assessment = Assessment(
+        format=SourceFormat.SKLEARN, framework="scikit-learn", digest=DIGEST, size=1,
+        findings=(found("TEXT-TOKENIZER", "CountVectorizer"), found("CUSTOM-CODE", "mine.py")),
+    )  # fmt: skip
+    evidence = classifier(capture={"findings": (found("TEXT-TOKENIZER", "step words"), found("OTHER", "step x"))})
+    report = report_of(evidence, replace(circumstances, assessment=assessment))
+    assert [finding.message for finding in report.findings] == ["mine.py", "step words", "step x"]
