@@ -121,7 +121,7 @@ BAD: dict[str, Bad] = {
         says=("WrongFormat", "iris.pkl", "a dict", "save the fitted estimator"),
     ),
     "a dataset that does not exist": Bad(
-        dataset={"uri": "data/iris.csv"}, says=("NotFound", "spec.validation.dataset.uri", "data/iris.csv", "no such file"),
+        dataset={"uri": "data/iris.csv"}, says=("NotFound", "spec.validation.dataset.uri", "data/iris.csv", "no such"),
     ),
     "a dataset that lacks a column": Bad(
         write=table(lambda frame: frame.drop(columns="petal width (cm)")),
@@ -157,7 +157,7 @@ BAD: dict[str, Bad] = {
     ),
     "an environment that contradicts itself": Bad(
         source={"environment": {"virtualenv": {"requirements": ["numpy==1.26.4", "numpy==2.0.0"]}}},
-        says=("EnvironmentUnsolvable", "spec.source.environment.virtualenv.requirements", "numpy==1.26.4", "change them"),
+        says=("EnvironmentUnsolvable", "source.environment.virtualenv.requirements", "numpy==1.26.4", "change them"),
     ),
     "an interpreter that is not there": Bad(
         source={"environment": {"virtualenv": {"requirements": ["numpy"], "python": "3.2"}}},
