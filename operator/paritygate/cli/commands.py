@@ -16,8 +16,8 @@ from paritygate.api import crd
 from paritygate.api.artifacts import Assessment, StageName
 from paritygate.api.manifest import load_manifest
 from paritygate.api.report import ParityReport, Verdict
+from paritygate.cli.display import display
 from paritygate.cli.infer import inferred_manifest
-from paritygate.cli.progress import display
 from paritygate.errors import ConfigurationError, StageError, UsageError
 from paritygate.local import records
 from paritygate.local.revisions import Address

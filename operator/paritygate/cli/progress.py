@@ -5,14 +5,12 @@ Both displays write to one stream, standard error by default, and leave a transc
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import Protocol, Self, TextIO
 
 from paritygate.api.report import Verdict
 from paritygate.local.events import (
@@ -26,9 +24,6 @@ from paritygate.local.events import (
     StageStarted,
 )
 from paritygate.report import text, words
-
-if TYPE_CHECKING:
-    from paritygate.cli.live import LiveDisplay
 
 _SECONDS_PER_MINUTE = 60
 _QUIET_SECONDS = 5.0
@@ -47,26 +42,6 @@ class Display(Protocol):
 
     def show(self, event: Event) -> None:
         """Takes one event. Safe to call from any thread."""
-
-
-def display(stream: TextIO | None = None, environment: Mapping[str, str] | None = None) -> Display:
-    """The display that suits `stream`: live on a capable terminal where rich is installed, plain lines elsewhere."""
-    stream = sys.stderr if stream is None else stream
-    environment = os.environ if environment is None else environment
-    if stream.isatty() and environment.get("TERM", "dumb") not in {"dumb", "unknown"} and not environment.get("CI"):
-        try:
-            return _live(stream, environment)
-        except ImportError:
-            pass
-    return PlainDisplay(stream)
-
-
-def _live(stream: TextIO, environment: Mapping[str, str]) -> LiveDisplay:
-    from rich.console import Console  # noqa: PLC0415 - rich is not needed where nobody watches
-
-    from paritygate.cli.live import LiveDisplay  # noqa: PLC0415
-
-    return LiveDisplay(Console(file=stream, _environ=environment, highlight=False))
 
 
 @dataclass

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from paritygate.api.report import Verdict
 from paritygate.cli import progress
+from paritygate.cli.display import display
 from paritygate.cli.live import LiveDisplay
-from paritygate.cli.progress import PlainDisplay, display, length
+from paritygate.cli.progress import PlainDisplay, length
 from paritygate.local.events import (
     Event,
     Note,

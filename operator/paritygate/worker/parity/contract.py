@@ -12,7 +12,8 @@ from paritygate.api.report import Check, CheckName, Measurement, OutputRole, Ten
 from paritygate.api.spec import Equivalence
 from paritygate.worker.parity.columns import different, is_ragged, same_layout
 from paritygate.worker.parity.evidence import BatchAnswers, Evidence
-from paritygate.worker.parity.flips import classes_array, decisions_of, own_argmax
+from paritygate.worker.parity.flips import decisions_of
+from paritygate.worker.parity.margins import classes_array, own_argmax
 from paritygate.worker.parity.measure import check, count
 from paritygate.worker.parity.rows import worst_rows
 from paritygate.worker.parity.tolerance import row_errors

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from paritygate.api.base import decimal
-from paritygate.api.report import OutputRole, OutputSignature
+from paritygate.api.report import OutputRole
 from paritygate.api.spec import Task
 from paritygate.worker.parity.columns import cells, different, is_ragged
 from paritygate.worker.parity.evidence import Evidence, Pair, codes_of
+from paritygate.worker.parity.margins import allowed_change, argmax, classes_array, margins, own_argmax
 
 Array = npt.NDArray[Any]
 _TWO: int = 2
@@ -140,13 +141,13 @@ def _label_decision(evidence: Evidence, label: Pair, scores: Pair | None, column
 
 def _argmax_decision(evidence: Evidence, pair: Pair) -> Decision:
     margin, allowed = margins(pair.reference, pair)
-    sides = _argmax(pair.reference)
+    sides = argmax(pair.reference)
     return _score_decision(
         evidence,
         pair,
         f"{pair.output.name} arg-max",
         sides,
-        sides != _argmax(pair.candidate),
+        sides != argmax(pair.candidate),
         margin,
         margin <= allowed,
     )
@@ -160,7 +161,7 @@ def _top_k(evidence: Evidence, pair: Pair, k: int) -> Decision:
     reference = pair.reference.astype(np.float64)
     ordered = -np.sort(-np.nan_to_num(reference, nan=-np.inf), axis=1)
     margin = ordered[:, k - 1] - ordered[:, k]
-    allowed = _allowed(pair)
+    allowed = allowed_change(pair)
     mine = top(reference)
     flips = (mine != top(pair.candidate.astype(np.float64))).any(axis=1)
     sides = codes_of(mine)[0]
@@ -267,44 +268,6 @@ def _score_decision(  # noqa: PLR0913, PLR0917 - what differs between decisions 
         threshold=threshold,
         column=column,
     )
-
-
-def margins(scores: Array, pair: Pair) -> tuple[Array, Array]:
-    """(rows,) distance between the two highest scores, or of a single score from 0, and τ there."""
-    values = cells(scores).astype(np.float64)
-    if values.shape[1] == 1:
-        return np.abs(values[:, 0]), _allowed(pair)
-    highest = np.partition(values, values.shape[1] - 2, axis=1)[:, -2:]
-    with np.errstate(all="ignore"):
-        return highest[:, 1] - highest[:, 0], _allowed(pair)
-
-
-def _allowed(pair: Pair) -> Array:
-    if pair.tolerance is None:
-        return np.zeros(len(pair.reference))
-    allowed = pair.tolerance.of(cells(pair.reference).astype(np.float64))
-    return np.asarray(allowed.max(axis=1))
-
-
-def classes_array(output: OutputSignature) -> Array | None:
-    """Labels in the order of the scores' last axis; None = not known."""
-    if not output.classes:
-        return None
-    if all(isinstance(label, str) for label in output.classes):
-        return np.asarray(output.classes, dtype=object)
-    return np.asarray(output.classes)
-
-
-def own_argmax(scores: Array, classes: Array) -> Array:
-    """(rows,) the class with the highest score, the first of equals."""
-    values = cells(scores)
-    if values.shape[1] == 1 and len(classes) == _TWO:
-        return np.asarray(classes[(values[:, 0] > 0).astype(np.int64)])
-    return np.asarray(classes[np.minimum(_argmax(values), len(classes) - 1)])
-
-
-def _argmax(scores: Array) -> Array:
-    return np.asarray(np.argmax(np.nan_to_num(scores, nan=-np.inf), axis=1))
 
 
 def _label_column(labels: Array, column: int | None) -> Array:

@@ -13,7 +13,7 @@ from paritygate.api.report import Check, CheckName, Measurement, WorstRow
 from paritygate.api.spec import Equivalence
 from paritygate.worker.parity.columns import different, same_layout
 from paritygate.worker.parity.evidence import Evidence, Pair, ProbeAnswer
-from paritygate.worker.parity.flips import classes_array, margins, own_argmax
+from paritygate.worker.parity.margins import classes_array, margins, own_argmax
 from paritygate.worker.parity.measure import check, count, number
 from paritygate.worker.parity.rows import answers_of, input_of
 from paritygate.worker.parity.tolerance import row_errors

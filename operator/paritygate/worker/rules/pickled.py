@@ -7,7 +7,8 @@ from typing import Final
 
 from paritygate.api.report import Finding
 from paritygate.worker import findings
-from paritygate.worker.pickles import STANDARD_LIBRARY, Contents, Symbol, walk
+from paritygate.worker.pickle_machine import Symbol
+from paritygate.worker.pickles import STANDARD_LIBRARY, Contents, walk
 
 KNOWN_PACKAGES: Final = frozenset(
     {"sklearn", "numpy", "scipy", "pandas", "joblib", "lightgbm", "xgboost", "catboost", "skops", "threadpoolctl"}

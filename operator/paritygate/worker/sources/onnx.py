@@ -18,7 +18,8 @@ from paritygate.worker import findings
 from paritygate.worker.brought import copy_brought
 from paritygate.worker.sources import Conversion, Converted
 from paritygate.worker.sources._files import size_of_model
-from paritygate.worker.targets.onnx import OLDEST_OPSET, Tensor, graph_inputs, read, tensors
+from paritygate.worker.targets.onnx import OLDEST_OPSET, read
+from paritygate.worker.targets.tensors import Tensor, graph_inputs, tensors
 
 EXTRA = None
 _WHERE: Final = "source.uri"

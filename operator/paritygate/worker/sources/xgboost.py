@@ -20,7 +20,8 @@ from paritygate.api.spec import Datatype, Source, SourceFormat
 from paritygate.errors import ConfigurationError
 from paritygate.storage.digests import digest_of_path
 from paritygate.worker import findings
-from paritygate.worker.pickles import Contents, Symbol, read_pickle
+from paritygate.worker.pickle_machine import Symbol
+from paritygate.worker.pickles import Contents, read_pickle
 from paritygate.worker.sources import Conversion, Converted
 from paritygate.worker.sources._boosted import Answers, Categories, feature_matrix, write_outputs
 from paritygate.worker.sources._files import size_of_model

@@ -13,7 +13,8 @@ from paritygate.api.artifacts import Assessment
 from paritygate.api.report import OutputRole
 from paritygate.api.spec import Source, SourceFormat, Task
 from paritygate.errors import ConfigurationError
-from paritygate.worker.pickles import Array, Contents, Symbol, read_pickle
+from paritygate.worker.pickle_machine import Array, Symbol
+from paritygate.worker.pickles import Contents, read_pickle
 from paritygate.worker.rules.pickled import estimators
 from paritygate.worker.sniff import sniffed
 from paritygate.worker.sources import source_module

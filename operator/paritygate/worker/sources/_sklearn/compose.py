@@ -1,4 +1,4 @@
-"""Estimators made of estimators: column transformers, unions, ensembles, calibration, one-against-rest, chains."""
+"""Estimators made of estimators: column transformers, unions, calibration, one-against-rest, chains, targets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from paritygate.worker.sources._sklearn.links import (
     first_highest,
     interpolated,
     normalized_or_uniform,
-    softmax,
 )
 from paritygate.worker.sources._sklearn.scale import passthrough
 from paritygate.worker.sources._sklearn.writer import (
@@ -61,135 +60,6 @@ def feature_union(w: Writer, model: Any, table: Table) -> Table:
                 part = numbers(w.op("Mul", w.dense(part), float(weights[name])), part.width)
             blocks.extend(part.blocks)
     return Table(tuple(blocks))
-
-
-@classifier("VotingClassifier")
-def voting_classifier(w: Writer, model: Any, table: Table) -> Classes:
-    """Weighted mean of probabilities, or weighted votes with the first class winning ties."""
-    count, weights = len(model.classes_), np.asarray(_weights(model), dtype=np.float64)
-    answers = _members(w, model.estimators_, table)
-    if model.voting == "soft":
-        parts = [_probabilities(w, answer, member) for answer, member in zip(answers, model.estimators_, strict=True)]
-        return by_probability(w, weighted_mean(w, parts, weights))
-    votes = [one_hot(w, _position_in(w, answer, member, np.arange(count)), count)
-             for answer, member in zip(answers, model.estimators_, strict=True)]  # fmt: skip
-    return Classes(first_highest(w, weighted_mean(w, votes, weights)))
-
-
-@regressor("VotingRegressor")
-def voting_regressor(w: Writer, model: Any, table: Table) -> str:
-    """Weighted mean of predictions."""
-    return weighted_mean(w, _predictions(w, model.estimators_, table), np.asarray(_weights(model), dtype=np.float64))
-
-
-@classifier("StackingClassifier")
-def stacking_classifier(w: Writer, model: Any, table: Table) -> Classes:
-    """The final classifier on what the others answer."""
-    blocks: list[Any] = []
-    count = len(np.atleast_1d(model.classes_))
-    for position, (member, method) in enumerate(zip(model.estimators_, model.stack_method_, strict=True)):
-        with w.step(_member_name(model, position)):
-            answer = classify_one(w, member, table)
-            if method == "predict_proba":
-                tensor = _probabilities(w, answer, member)
-                blocks += [w.select(numbers(tensor, count), [1]) if count == _BINARY else numbers(tensor, count)]
-            elif method == "decision_function" and answer.scores is not None:
-                blocks += [numbers(w.upright(answer.scores), 1) if count == _BINARY else numbers(answer.scores, count)]
-            else:
-                blocks += [
-                    numbers(
-                        w.upright(w.op("Gather", np.asarray(member.classes_, dtype=np.float64), answer.label, axis=0)),
-                        1,
-                    )
-                ]
-    return classify_one(w, model.final_estimator_, _stacked(model, blocks, table))
-
-
-@regressor("StackingRegressor")
-def stacking_regressor(w: Writer, model: Any, table: Table) -> str:
-    """The final regressor on what the others predict."""
-    blocks = [numbers(tensor, 1) for tensor in _predictions(w, model.estimators_, table)]
-    return regress(w, model.final_estimator_, _stacked(model, blocks, table))
-
-
-@classifier("BaggingClassifier")
-def bagging_classifier(w: Writer, model: Any, table: Table) -> Classes:
-    """Mean probabilities, or shares of votes of members without any."""
-    parts, count = [], len(model.classes_)
-    for position, (member, columns) in enumerate(zip(model.estimators_, model.estimators_features_, strict=True)):
-        with w.step(f"member_{position}"):
-            answer = classify_one(w, member, w.select(table, columns))
-            if answer.probabilities is None:
-                parts.append(one_hot(w, _position_in(w, answer, member, np.arange(count)), count))
-                continue
-            spread = np.zeros((len(member.classes_), count))
-            spread[np.arange(len(member.classes_)), np.asarray(member.classes_, dtype=int)] = 1.0
-            full = np.array_equal(spread, np.eye(count))
-            parts.append(answer.probabilities if full else w.op("MatMul", answer.probabilities, spread))
-    return by_probability(w, weighted_mean(w, parts, np.ones(len(parts))))
-
-
-@regressor("BaggingRegressor")
-def bagging_regressor(w: Writer, model: Any, table: Table) -> str:
-    """Mean prediction."""
-    parts = []
-    for position, (member, columns) in enumerate(zip(model.estimators_, model.estimators_features_, strict=True)):
-        with w.step(f"member_{position}"):
-            parts.append(regress(w, member, w.select(table, columns)))
-    return weighted_mean(w, parts, np.ones(len(parts)))
-
-
-@classifier("AdaBoostClassifier")
-def ada_boost_classifier(w: Writer, model: Any, table: Table) -> Classes:
-    """The sum of what the members say for each class, divided by their weights."""
-    count, total = len(model.classes_), None
-    for position, member in enumerate(model.estimators_):
-        with w.step(f"member_{position}"):
-            answer = classify_one(w, member, table)
-            part = _boosted_vote(w, model, position, answer)
-            total = part if total is None else w.op("Add", total, part)
-    if total is None:
-        raise w.unsupported("it has no members", model)
-    scores = w.op("Div", total, float(np.sum(model.estimator_weights_)))
-    if count == _BINARY:
-        flat = w.op("Sub", w.column(scores, 1), w.column(scores, 0))
-        pair = w.op("Mul", w.beside(w.op("Neg", w.upright(flat)), w.upright(flat)), 0.5)
-        return Classes(above(w, flat, 0.0), softmax(w, pair), flat)
-    return Classes(first_highest(w, scores), softmax(w, w.op("Div", scores, float(count - 1))), scores)
-
-
-def _boosted_vote(w: Writer, model: Any, position: int, answer: Classes) -> str:
-    """What one member of AdaBoost adds to each class, (rows, classes).
-
-    SAMME.R, gone since 1.6, adds centred log probabilities. SAMME adds the member's weight to its class and, since
-    1.3, takes a share of it from the others.
-    """
-    member, count = model.estimators_[position], len(model.classes_)
-    if model.__dict__.get("algorithm") == "SAMME.R":
-        logarithm = w.op("Log", w.op("Max", _probabilities(w, answer, member), float(np.finfo(np.float64).eps)))
-        mean = w.op("Mul", w.total("ReduceSum", logarithm), 1.0 / count)
-        return w.op("Mul", w.op("Sub", logarithm, mean), float(count - 1))
-    weight = float(model.estimator_weights_[position])
-    positions = np.searchsorted(model.classes_, member.classes_)
-    others = 0.0 if w.written_before(1, 3) else -weight / (count - 1)
-    rows = np.full((len(positions), count), others)
-    rows[np.arange(len(positions)), positions] = weight
-    return w.op("Gather", rows, answer.label, axis=0)
-
-
-@regressor("AdaBoostRegressor")
-def ada_boost_regressor(w: Writer, model: Any, table: Table) -> str:
-    """The weighted median of the members' predictions."""
-    predictions = w.beside(*_predictions(w, model.estimators_, table))
-    count = len(model.estimators_)
-    ordered, order = w.builder.add_many(
-        "TopK", predictions, w.operand(np.array([count])), outputs=2, largest=0, sorted=1, axis=1
-    )
-    weights = np.asarray(model.estimator_weights_[:count], dtype=np.float64)
-    cumulated = w.op("CumSum", w.op("Gather", weights, order, axis=0), np.array(1))
-    half = w.op("Mul", w.columns(cumulated, [count - 1]), 0.5)
-    reached = w.builder.cast(w.op("GreaterOrEqual", cumulated, half), INT64)
-    return w.op("GatherElements", ordered, w.op("ArgMax", reached, axis=1, keepdims=1), axis=1)
 
 
 @classifier("CalibratedClassifierCV")
@@ -251,7 +121,7 @@ def threshold_classifier(w: Writer, model: Any, table: Table) -> Classes:
     by_scores = model.response_method == "decision_function" or answer.probabilities is None
     if threshold == "auto":
         threshold = 0.0 if by_scores else 0.5
-    confidence = answer.scores if by_scores else w.column(_probabilities(w, answer, model), 1)
+    confidence = answer.scores if by_scores else w.column(probabilities_of(w, answer, model), 1)
     if model.__dict__.get("pos_label") not in {None, model.classes_[1]} or confidence is None:
         raise w.unsupported("its positive class is not the second one", model)
     label = w.builder.cast(w.op("GreaterOrEqual", confidence, float(threshold)), INT64)
@@ -261,7 +131,7 @@ def threshold_classifier(w: Writer, model: Any, table: Table) -> Classes:
 @regressor("MultiOutputRegressor")
 def multi_output_regressor(w: Writer, model: Any, table: Table) -> str:
     """One regressor per target."""
-    return w.beside(*_predictions(w, model.estimators_, table))
+    return w.beside(*predictions_of(w, model.estimators_, table))
 
 
 @regressor("RegressorChain")
@@ -342,11 +212,6 @@ def weighted_mean(w: Writer, parts: Sequence[str], weights: Any) -> str:
     return w.op("Div", total, float(np.sum(weights)))
 
 
-def one_hot(w: Writer, positions: str, count: int) -> str:
-    """(rows,) int64 → (rows, count) double."""
-    return w.op("Gather", np.eye(count), positions, axis=0)
-
-
 def _any_number(w: Writer, table: Table) -> str:
     first = w.select(table, [0]).blocks[0]
     if first.datatype.value == "BYTES":
@@ -357,26 +222,8 @@ def _any_number(w: Writer, table: Table) -> str:
     return w.double(first.tensor)
 
 
-def _weights(model: Any) -> Any:
-    """Weights of the members that were not dropped."""
-    if model.weights is None:
-        return np.ones(len(model.estimators_))
-    return [
-        weight
-        for (_, member), weight in zip(model.estimators, model.weights, strict=True)
-        if not isinstance(member, str)
-    ]
-
-
-def _members(w: Writer, estimators: Sequence[Any], table: Table) -> list[Classes]:
-    answers = []
-    for position, member in enumerate(estimators):
-        with w.step(f"member_{position}"):
-            answers.append(classify_one(w, member, table))
-    return answers
-
-
-def _predictions(w: Writer, estimators: Sequence[Any], table: Table) -> list[str]:
+def predictions_of(w: Writer, estimators: Sequence[Any], table: Table) -> list[str]:
+    """What each regressor predicts, (rows,) double."""
     parts = []
     for position, member in enumerate(estimators):
         with w.step(f"member_{position}"):
@@ -384,30 +231,15 @@ def _predictions(w: Writer, estimators: Sequence[Any], table: Table) -> list[str
     return parts
 
 
-def _member_name(model: Any, position: int) -> str:
-    kept = [name for name, member in model.estimators if not isinstance(member, str)]
-    return kept[position] if position < len(kept) else f"member_{position}"
-
-
-def _probabilities(w: Writer, answer: Classes, model: Any) -> str:
+def probabilities_of(w: Writer, answer: Classes, model: Any) -> str:
+    """The probabilities of an answer that must have them. ConfigurationError: the model does not tell them."""
     if answer.probabilities is None:
         raise w.unsupported("its probabilities are needed and are not known", unwrapped(model))
     return answer.probabilities
 
 
-def _position_in(w: Writer, answer: Classes, member: Any, classes: Any) -> str:
-    """A member's labels are positions among the outer classes, of which it may have seen only some."""
-    own = np.asarray(member.classes_).astype(np.int64)
-    return answer.label if np.array_equal(own, classes) else w.op("Gather", own, answer.label, axis=0)
-
-
 def _confidence(w: Writer, answer: Classes) -> str:
-    return answer.scores if answer.scores is not None else w.column(_probabilities(w, answer, None), 1)
-
-
-def _stacked(model: Any, tables: Sequence[Table], table: Table) -> Table:
-    blocks = [block for part in tables for block in part.blocks]
-    return Table((*blocks, *(table.blocks if model.passthrough else ())))
+    return answer.scores if answer.scores is not None else w.column(probabilities_of(w, answer, None), 1)
 
 
 def _calibrated(w: Writer, member: Any, table: Table) -> str:
@@ -419,7 +251,7 @@ def _calibrated(w: Writer, member: Any, table: Table) -> str:
     if answer.scores is not None:
         confidences = w.upright(answer.scores) if count == _BINARY else answer.scores
     else:
-        confidences = _probabilities(w, answer, member.estimator)
+        confidences = probabilities_of(w, answer, member.estimator)
         confidences = w.columns(confidences, [1]) if count == _BINARY else confidences
     parts: dict[int, str] = {}
     for position, (owner, calibrator) in enumerate(zip(own, member.calibrators, strict=False)):

@@ -10,12 +10,12 @@ import numpy as np
 from paritygate.api.report import OutputRole, OutputSignature, Signature
 from paritygate.api.spec import Datatype
 from paritygate.errors import ConfigurationError
-from paritygate.worker.sources._sklearn import compose, encode, kernels, linear, scale, text
+from paritygate.worker.sources._sklearn import compose, encode, ensembles, kernels, linear, scale, text
 from paritygate.worker.sources._sklearn.dispatch import classify, regress, transform, unwrapped
 from paritygate.worker.sources._sklearn.writer import INT64, Block, Classes, Table, Writer
 from paritygate.worker.targets.onnx_graph import ELEMENT_TYPES
 
-TRANSLATION_MODULES = (compose, encode, kernels, linear, scale, text)
+TRANSLATION_MODULES = (compose, encode, ensembles, kernels, linear, scale, text)
 """Imported for what they register."""
 
 
