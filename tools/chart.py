@@ -31,7 +31,7 @@ def values_schema() -> dict[str, Any]:
     settings = Settings.model_json_schema(mode="validation", by_alias=True)
     definitions = settings.pop("$defs")
     configured = {name: field for name, field in settings["properties"].items() if name not in _FROM_OTHER_VALUES}
-    pinned = _closed(repository=_TEXT, digest=_DIGEST, identity=_DIGEST)
+    said = definitions["WorkerImage"]["properties"]["identity"]
     names = {"type": "array", "items": _TEXT, "uniqueItems": True}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -39,8 +39,8 @@ def values_schema() -> dict[str, Any]:
         **_closed(
             images=_closed(
                 operator=_closed(repository=_TEXT, tag=_TEXT, digest=_DIGEST),
-                worker=pinned,
-                server=pinned,
+                worker=_closed(repository=_TEXT, digest=_DIGEST, identity=said),
+                server=_closed(repository=_TEXT, digest=_DIGEST, identity=_DIGEST),
                 pullPolicy={"enum": ["Always", "IfNotPresent", "Never"]},
                 pullSecrets={"type": "array", "items": _FREE},
             ),

@@ -22,8 +22,12 @@ PINNED = {"images": {"worker": {"digest": DIGEST}, "server": {"digest": DIGEST}}
 EVERYTHING = {
     "images": {
         "operator": {"repository": "registry.example/operator", "digest": DIGEST},
-        "worker": {"repository": "registry.example/worker", "digest": DIGEST, "identity": DIGEST},
-        "server": {"repository": "registry.example/server", "digest": DIGEST},
+        "worker": {
+            "repository": "registry.example/worker",
+            "digest": DIGEST,
+            "identity": {"SKLearn": {"converter": DIGEST, "source": DIGEST}},
+        },
+        "server": {"repository": "registry.example/server", "digest": DIGEST, "identity": DIGEST},
         "pullSecrets": [{"name": "registry"}],
     },
     "config": {

@@ -80,6 +80,13 @@ def migrations(api: Client) -> Client:
 @pytest.fixture
 def namespace(api: Client) -> Iterator[str]:
     """A fresh namespace that enforces the `restricted` Pod Security Standard. It is deleted, but not waited for."""
+    with fresh_namespace(api) as name:
+        yield name
+
+
+@contextlib.contextmanager
+def fresh_namespace(api: Client) -> Iterator[str]:
+    """The same, for tests that share one."""
     name = f"test-{secrets.token_hex(5)}"
     labels = {
         "pod-security.kubernetes.io/enforce": "restricted",

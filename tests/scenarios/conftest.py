@@ -47,7 +47,8 @@ class Served:
     """A run that serves."""
 
     result: dict[str, Any]
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | None = None
+    """None = it was not started here."""
 
     @property
     def address(self) -> str:
@@ -178,3 +179,9 @@ def command_line(tmp_path: Path) -> CommandLine:
 def command_line_in() -> type[CommandLine]:
     """For folders that several tests share."""
     return CommandLine
+
+
+@pytest.fixture(scope="session")
+def served_at() -> Callable[[str], Served]:
+    """What somebody else serves, at a host and port."""
+    return lambda address: Served({"url": f"http://{address}"})

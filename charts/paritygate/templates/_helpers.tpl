@@ -38,7 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $image := index .root.Values.images .name -}}
 name: {{ printf "%s@%s" $image.repository (required (printf "images.%s.digest is required: the digest (sha256:…) of the %s image, so that what is judged is what serves" .name .name) $image.digest) }}
 {{- with $image.identity }}
-identity: {{ . }}
+{{ dict "identity" . | toYaml }}
 {{- end }}
 {{- end -}}
 

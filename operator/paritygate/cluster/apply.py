@@ -141,7 +141,7 @@ class Applier:
             environment=run.environment,
             converter=run.converter,
             runtime=run.runtime,
-            server_identity=run.runtime if run.runtime == self._settings.images.server.identity else None,
+            server_identity=run.runtime if run.runtime == run.candidate else None,
             store=store.uri,
             pinned=InputDigests(**vars(inputs)) if inputs else None,
             stage=action.digest if judged else None,

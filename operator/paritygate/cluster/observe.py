@@ -19,7 +19,7 @@ from paritygate.cluster import failures, references
 from paritygate.cluster.cache import Object, Snapshot, ended, owner_uid
 from paritygate.cluster.failures import moment
 from paritygate.cluster.manifests import pods, serving
-from paritygate.cluster.settings import Image, Settings, digest_of_image, violations
+from paritygate.cluster.settings import Settings, digest_of_image, violations
 from paritygate.core import stages
 from paritygate.core.observed import Attempt, Inputs, Observed, Revision
 from paritygate.errors import InvalidManifest
@@ -35,6 +35,8 @@ _AT: Final = {
     "convert": StageName.CONVERT,
     "validate": StageName.VALIDATE,
 }
+_IMAGES: Final = {"candidate": "candidate", "capture": "convert", "convert": "convert"}
+"""Use → the use whose image it has."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Pinned:
     environment: str
     """Digests, from here on."""
     converter: str
+    capture: str
+    """What stands for the worker's image where models answer in it."""
     candidate: str
     """What stands for the server's image."""
     runtime: str
@@ -60,7 +64,7 @@ class Pinned:
 
     def identities(self) -> tuple[tuple[str, str], ...]:
         """For the status."""
-        return (("candidate", self.candidate), ("convert", self.converter))
+        return (("candidate", self.candidate), ("capture", self.capture), ("convert", self.converter))
 
 
 def spec_of(migration: Object) -> ModelMigrationSpec:
@@ -84,16 +88,20 @@ def pinned(name: str, spec: ModelMigrationSpec, status: ModelMigrationStatus | N
     run = status.run if status else None
     goes_on = run is not None and run.spec == stages.spec_digest(spec)
     run = run if goes_on else None
-    worker, converter = _image("convert", settings.images.worker, run)
-    server, candidate = _image("candidate", settings.images.server, run)
+    images = settings.images
+    known = images.worker.environments(spec.source.format)
+    worker, converter = _image("convert", images.worker.name, known.converter, run)
+    _, capture = _image("capture", images.worker.name, known.source, run)
+    server, candidate = _image("candidate", images.server.name, images.server.digest, run)
     image = spec.source.environment.image if spec.source.environment else None
-    environment = converter if image is None else digest_of(image.to_dict())
+    environment = capture if image is None else digest_of(image.to_dict())
     recipe = run.recipe if run is not None else stages.RECIPE
     return Pinned(
         worker=worker,
         server=server,
         environment=environment,
         converter=converter,
+        capture=capture,
         candidate=candidate,
         runtime=_runtime(server, candidate, spec, settings),
         recipe=recipe,
@@ -102,11 +110,11 @@ def pinned(name: str, spec: ModelMigrationSpec, status: ModelMigrationStatus | N
     )
 
 
-def _image(use: str, configured: Image, run: RunStatus | None) -> tuple[str, str]:
+def _image(use: str, configured: str, identity: str, run: RunStatus | None) -> tuple[str, str]:
     """An image of the run and the digest that stands for it."""
-    name = run.images.get(use, configured.name) if run is not None else configured.name
+    name = run.images.get(_IMAGES[use], configured) if run is not None else configured
     known = run.identities.get(use) if run is not None else None
-    return name, known or (configured.digest if name == configured.name else digest_of_image(name))
+    return name, known or (identity if name == configured else digest_of_image(name))
 
 
 def _runtime(server: str, identity: str, spec: ModelMigrationSpec, settings: Settings) -> str:

@@ -10,25 +10,11 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from paritygate.api.base import DecimalString, Digest, DurationString, Model, decimal, duration
 from paritygate.api.digests import digest_of_bytes
-from paritygate.api.spec import Equivalence, ModelMigrationSpec, ObjectName, Quantity, Resources, Storage
+from paritygate.api.spec import Equivalence, ModelMigrationSpec, ObjectName, Quantity, Resources, SourceFormat, Storage
 from paritygate.errors import InvalidSettings
 
 _STRICTEST_FIRST: Final = (Equivalence.NUMERIC, Equivalence.DECISION, Equivalence.METRIC)
 PinnedImage = Annotated[str, StringConstraints(strict=True, pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$", max_length=512)]
-
-
-class Image(Model):
-    """One of our images, by digest, so that what was judged is what serves."""
-
-    name: PinnedImage
-    identity: Digest | None = None
-    """What the image's own `--identity` hashes to, as its build recorded it; None = the image's digest.
-    With it, stage digests equal those of a machine with the same packages."""
-
-    @property
-    def digest(self) -> str:
-        """What stands for the image in stage digests."""
-        return self.identity or digest_of_image(self.name)
 
 
 def digest_of_image(name: str) -> str:
@@ -36,12 +22,49 @@ def digest_of_image(name: str) -> str:
     return digest_of_bytes(name.encode())
 
 
+class Environments(Model):
+    """Digests of an image's packages, as far as work on one format depends on them."""
+
+    converter: Digest
+    source: Digest
+    """The same, where models of the format answer in this image."""
+
+
+class WorkerImage(Model):
+    """The image of Jobs, by digest, so that it is known what does the work."""
+
+    name: PinnedImage
+    identity: Annotated[dict[SourceFormat, Environments], Field(max_length=64)] = {}
+    """What `python -m paritygate.worker identity` prints in the image, as its build recorded it. With it, stage digests
+    equal those of a machine with the same packages; a format that is not listed goes by the image's digest."""
+
+    def environments(self, source_format: SourceFormat) -> Environments:
+        """What stands for the image in stage digests."""
+        unstated = digest_of_image(self.name)
+        return self.identity.get(source_format) or Environments(converter=unstated, source=unstated)
+
+
+class ServerImage(Model):
+    """The image of the candidate, by digest, so that what was judged is what serves."""
+
+    name: PinnedImage
+    identity: Digest | None = None
+    """What `python -m paritygate.server --identity-digest` prints in a pod of the image with `defaults.serving`;
+    None = the image's digest. With it, Validate's digest equals that of a machine with the same packages, processor
+    features and threads."""
+
+    @property
+    def digest(self) -> str:
+        """What stands for the image in stage digests."""
+        return self.identity or digest_of_image(self.name)
+
+
 class Images(Model):
     """What Jobs and revisions run."""
 
-    worker: Image
-    """fetch, convert, validate and publish."""
-    server: Image
+    worker: WorkerImage
+    """fetch, convert, validate and publish; and capture, where the source states no image of its own."""
+    server: ServerImage
     """The candidate, judged and serving."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
+from paritygate.api.digests import digest_of
 from paritygate.server import golden, lifecycle, logs, model
 from paritygate.server.app import Limits
 from paritygate.server.errors import EXIT_USAGE, StartError
@@ -32,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.identity:
             print(json.dumps(identity(threads), indent=2, sort_keys=True))  # noqa: T201 - what was asked for
             return 0
+        if options.identity_digest:
+            print(digest_of(identity(threads)))  # noqa: T201 - what was asked for
+            return 0
         logs.configure()
         settings = lifecycle.Settings(
             host=options.host,
@@ -51,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     options = _parser().parse_args(argv)
-    if options.model is None and not options.identity:
+    if options.model is None and not (options.identity or options.identity_digest):
         raise StartError("--model is missing; give a candidate folder or an .onnx file", EXIT_USAGE)
     return options
 
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--drain-seconds", type=_seconds, default=5.0, help="how long to answer after SIGTERM (default: %(default)s)")
     add("--access-log", action="store_true", help="log every request")
     add("--identity", action="store_true", help="print versions and session options as JSON, and stop")
+    add("--identity-digest", action="store_true", help="print the digest of --identity, and stop")
     return parser
 
 

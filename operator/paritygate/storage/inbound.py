@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,11 @@ class Inbound:
             else:
                 return None
         except (OSError, shutil.Error) as error:
-            raise ConfigurationError("Unreadable", f"{what}, and cannot be read: {error}") from error
+            denied = isinstance(error, PermissionError) or "Permission denied" in str(error)
+            hint = f"; in the volume let group {os.getgid()} read it, as which pods run: chgrp -R, chmod -R g+rX"
+            raise ConfigurationError(
+                "Unreadable", f"{what}, and cannot be read: {error}{hint if denied else ''}"
+            ) from error
         return target
 
     def _beside(self, claim: str, path: str) -> str:

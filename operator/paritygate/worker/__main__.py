@@ -1,5 +1,6 @@
 """`python -m paritygate.worker STAGE …`: carries out one stage as docs/reference/formats.md says.
 
+`identity` prints the digests of what is installed here, by format, for the operator's `images.worker.identity`.
 `infer`, `assess`, `convert` and `validate` take `--request FILE`, `dataset` takes `--uri PATH`, all `--out FOLDER`.
 A stage is a module of this package with `run(request, out)`; `out` is an empty folder to write to.
 """
@@ -8,12 +9,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import logging
 import os
 import sys
 from pathlib import Path
 
+from paritygate import installation
 from paritygate.agent.stage import FAILED, carry_out, tell
+from paritygate.api.spec import SourceFormat
 from paritygate.worker.stage import explain
 
 STAGES = {
@@ -31,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] in (["fetch"], ["publish"]):
         return _step(given[0])
+    if given == ["identity"]:
+        print(json.dumps(identity(), indent=2, sort_keys=True))  # noqa: T201 - what was asked for
+        return 0
     parser = argparse.ArgumentParser(prog="python -m paritygate.worker", description=__doc__)
     commands = parser.add_subparsers(dest="stage", required=True)
     for name, (subject, _) in STAGES.items():
@@ -45,6 +52,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     status: int = carry_out(str(options.out), work, explain)
     return status
+
+
+def identity() -> dict[str, dict[str, str]]:
+    """By format: digests of this environment where it converts, and where models answer in it."""
+    return {
+        one.value: {"converter": installation.converter_digest(one), "source": installation.source_digest(one)}
+        for one in SourceFormat
+    }
 
 
 def _step(name: str) -> int:

@@ -311,15 +311,22 @@ def upgraded(**images):
     return {"images": {**known, **images}}
 
 
-def original(**named):
-    """A configuration whose images are named like this beside their digests."""
-    return {"images": {use: {"name": f"registry.example/{use}@sha256:{digit * 64}", **named}
-                       for use, digit in (("worker", "1"), ("server", "2"))}}  # fmt: skip
+def told(digest):
+    """What a worker says of itself."""
+    return {"SKLearn": {"converter": digest, "source": digest}}
+
+
+def original(**identities):
+    """A configuration whose images say this of themselves."""
+    images = {use: {"name": f"registry.example/{use}@sha256:{digit * 64}"}
+              for use, digit in (("worker", "1"), ("server", "2"))}  # fmt: skip
+    return {"images": {use: {**image, **identities.get(use, {})} for use, image in images.items()}}
 
 
 NAMED = pytest.mark.parametrize(
-    "named", [{}, {"identity": IDENTITY}], ids=["by their names", "by their own identities"]
-)
+    "named", [{}, {"worker": {"identity": told(IDENTITY)}, "server": {"identity": IDENTITY}}],
+    ids=["by their names", "by their own identities"],
+)  # fmt: skip
 
 
 @NAMED
@@ -344,7 +351,7 @@ def test_an_upgrade_in_the_middle_of_a_run_does_not_start_it_anew(finished, name
         cluster.settle()
     jobs = cluster.api.all("Job")
     cluster.start(
-        **upgraded(worker={"name": f"registry.example/w@sha256:{'8' * 64}", "identity": f"sha256:{'6' * 64}"})
+        **upgraded(worker={"name": f"registry.example/w@sha256:{'8' * 64}", "identity": told(f"sha256:{'6' * 64}")})
     )
     cluster.settle()
     assert [j["metadata"]["name"] for j in cluster.api.all("Job")] == [j["metadata"]["name"] for j in jobs]

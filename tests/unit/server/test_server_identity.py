@@ -7,6 +7,8 @@ import os
 import onnxruntime
 import pytest
 
+from paritygate.api.digests import digest_of
+from paritygate.server.__main__ import main
 from paritygate.server.identity import cpu_limit, identity, session_options
 
 
@@ -48,3 +50,8 @@ def test_the_limit_of_processors_follows(tmp_path, _name, files, limit) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     assert cpu_limit(tmp_path) == limit
+
+
+def test_the_digest_of_the_identity_can_be_asked_for(capsys) -> None:
+    assert main(["--identity-digest", "--threads", "3"]) == 0
+    assert capsys.readouterr().out.strip() == digest_of(identity(3))
