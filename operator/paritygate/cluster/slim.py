@@ -15,8 +15,11 @@ _LEFT_OUT: Final = frozenset({"managedFields", "generateName", "selfLink"})
 _LEFT_OUT_OF_CHILDREN: Final = _LEFT_OUT | {"finalizers"}
 _JOB_SPEC: Final = frozenset({"suspend"})
 _JOB_STATUS: Final = frozenset({"conditions", "startTime", "completionTime"})
+_POD: Final = frozenset({"name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp"})
 _POD_STATUS: Final = frozenset({"phase", "reason", "message", "startTime"})
-_CONTAINER_STATUS: Final = frozenset({"name", "image", "restartCount", "state", "lastState"})
+_CONTAINER_STATUS: Final = frozenset({"name", "restartCount", "state", "lastState"})
+_ENDED: Final = frozenset({"exitCode", "reason", "message", "startedAt", "finishedAt"})
+_CONTAINERS: Final = ("initContainers", "containers")
 _STATUSES: Final = ("initContainerStatuses", "containerStatuses")
 _LONGEST_SHARED: Final = 128
 
@@ -42,12 +45,14 @@ def _reduce(item: Object, part: str, kept: Container[str]) -> None:
 
 def _reduce_pod(pod: Object) -> None:
     """Of containers, what tells which memory limit was too low; of conditions, those that say what is wrong."""
-    spec, status = pod.get("spec") or {}, pod.get("status") or {}
-    pod["spec"] = {
-        part: [{key: one[key] for key in ("name", "resources") if key in one} for one in spec[part]]
-        for part in ("initContainers", "containers")
-        if part in spec
-    }
+    metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
+    pod["metadata"] = {
+        **{key: value for key, value in metadata.items() if key in _POD},
+        "labels": metadata.get("labels", {}),
+        "ownerReferences": [{"uid": r["uid"], "controller": True} for r in metadata.get("ownerReferences", ())
+                            if r.get("controller")],
+    }  # fmt: skip
+    pod["spec"] = {part: list(map(_container, spec[part])) for part in _CONTAINERS if part in spec}
     # A pod that was scheduled is no news: what it does next is.
     conditions = [
         c
@@ -57,12 +62,23 @@ def _reduce_pod(pod: Object) -> None:
     pod["status"] = {
         **{key: value for key, value in status.items() if key in _POD_STATUS},
         **({"conditions": conditions} if conditions else {}),
-        **{
-            part: [{key: value for key, value in one.items() if key in _CONTAINER_STATUS} for one in status[part]]
-            for part in _STATUSES
-            if part in status
-        },
+        **{part: list(map(_container_status, status[part])) for part in _STATUSES if part in status},
     }
+
+
+def _container(one: Object) -> Object:
+    limit = one.get("resources", {}).get("limits", {}).get("memory")
+    return {"name": one["name"], **({"resources": {"limits": {"memory": limit}}} if limit else {})}
+
+
+def _container_status(one: Object) -> Object:
+    """Its image only where it waits, likely for that."""
+    found = {key: value for key, value in one.items() if key in _CONTAINER_STATUS and value != {}}
+    for part in ("state", "lastState"):
+        ended = one.get(part, {}).get("terminated")
+        if ended:
+            found[part] = {"terminated": {key: value for key, value in ended.items() if key in _ENDED}}
+    return {**found, "image": one["image"]} if "image" in one and "waiting" in one.get("state", {}) else found
 
 
 def _shared(value: Any) -> Any:

@@ -7,15 +7,13 @@ since a handler last ran, and it keeps a record of every object. We compare and 
 # ruff: noqa: ARG002 - kopf passes arguments by name
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import kopf
 from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 
+from paritygate.cluster.client import PAGE
 from paritygate.handlers.resync import WATCHED, selector_of
-
-CHUNK: Final = 200
-"""Objects in one answer to a listing: several kinds are listed at once, and decoded objects are large."""
 
 
 class NoDifferences(kopf.DiffBaseStorage):
@@ -71,7 +69,7 @@ def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = NoDifferences()
     settings.persistence.progress_storage = NoProgress()
-    settings.watching.chunk_size = CHUNK
+    settings.watching.chunk_size = PAGE
     settings.queueing.idle_timeout = 1.0
     settings.scanning.disabled = namespaced
     for resource in WATCHED:

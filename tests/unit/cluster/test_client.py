@@ -6,7 +6,7 @@ import json
 import pytest
 from aiohttp import web
 
-from paritygate.cluster.client import JOBS, MIGRATIONS, PODS, Client, RateLimit
+from paritygate.cluster.client import JOBS, MIGRATIONS, PAGE, PODS, Client, RateLimit
 from paritygate.cluster.connection import Connection
 from paritygate.errors import Conflict, Forbidden, Gone, Missing, Refused, Throttled, Unavailable
 
@@ -98,8 +98,8 @@ def test_lists_are_read_in_pages_and_their_items_say_what_they_are():
         found = [item async for item in client.pages(MIGRATIONS, None, selector="x=y")]
         assert [(i["kind"], i["metadata"]["name"]) for i in found] == [("ModelMigration", "a"), ("ModelMigration", "b")]
         assert [a[2] for a in server.asked] == [
-            {"limit": "500", "labelSelector": "x=y"},
-            {"limit": "500", "labelSelector": "x=y", "continue": "more"},
+            {"limit": str(PAGE), "labelSelector": "x=y"},
+            {"limit": str(PAGE), "labelSelector": "x=y", "continue": "more"},
         ]
         assert server.asked[0][1] == "/apis/paritygate.dev/v1alpha1/modelmigrations"
 

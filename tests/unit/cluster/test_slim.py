@@ -13,7 +13,8 @@ def pod(**status):
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"namespace": "ns", "name": "p", "uid": "u", "resourceVersion": "7", "finalizers": ["job-tracking"],
-                     "managedFields": [{}], "labels": {"paritygate.dev/job": "convert"}},
+                     "managedFields": [{}], "annotations": {"a": "b"}, "labels": {"paritygate.dev/job": "convert"},
+                     "ownerReferences": [{"kind": "Job", "name": "j", "uid": "o", "controller": True}]},
         "spec": {
             "nodeName": "n", "volumes": [{"name": "inputs"}],
             "initContainers": [{"name": "convert", "env": [{"name": "PARITYGATE_ORDER", "value": "{}"}],
@@ -28,6 +29,7 @@ def test_orders_volumes_and_bookkeeping_are_left_out():
     found = slim(pod(phase="Pending"))
     assert found["metadata"] == {
         "namespace": "ns", "name": "p", "uid": "u", "resourceVersion": "7", "labels": {"paritygate.dev/job": "convert"},
+        "ownerReferences": [{"uid": "o", "controller": True}],
     }  # fmt: skip
     assert found["spec"] == {
         "initContainers": [{"name": "convert", "resources": {"limits": {"memory": "4Gi"}}}],
