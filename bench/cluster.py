@@ -51,7 +51,8 @@ CAPS: Mapping[str, Mapping[str, int]] = {
 PER_NAMESPACE = 100
 SETTLED_SECONDS = 17.0
 """After the last promotion the operator looks once more, 15 s later, whether pods of ended Jobs had a last word."""
-START_SECONDS = 120.0
+START_SECONDS = 300.0
+"""Most that it may take to look at all."""
 LATE_SECONDS = 5.0
 """After a restart, for what might still be written."""
 

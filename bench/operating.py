@@ -68,10 +68,11 @@ class Process:
         return found["Rss"], found["Pss"]
 
     async def sample(self) -> None:
-        """Follows the memory until cancelled."""
-        while True:
-            self.memory()
-            await asyncio.sleep(SAMPLE_SECONDS)
+        """Follows the memory until cancelled, or until the process ends."""
+        with contextlib.suppress(OSError):
+            while True:
+                self.memory()
+                await asyncio.sleep(SAMPLE_SECONDS)
 
 
 def _dies_with_us() -> None:

@@ -153,7 +153,7 @@ class RevisionStatus(Model):
     image: str | None = None
     """Of its server."""
     ready: int | None = None
-    """Replicas that answer."""
+    """Replicas that answer, of the stable revision. Of a candidate it is not told one by one as they come up."""
 
 
 class PromotionStatus(Model):

@@ -299,7 +299,7 @@ def _revisions(observed: Observed, leftovers: Container[str]) -> tuple[RevisionS
             digest=one.candidate,
             report_digest=one.report,
             image=one.image,
-            ready=one.available,
+            ready=one.available if one.name == observed.traffic else None,
         )
         for one in observed.revisions[:8]
     )

@@ -52,6 +52,21 @@ def test_that_something_serves_is_told_once_and_that_nothing_does_any_more_is_a_
     assert [(e.type, e.reason) for e in lost.events] == [("Warning", "ServingUnavailable")]
 
 
+def test_replicas_that_come_up_one_by_one_are_not_worth_a_write_each(world):
+    coming = plan(world.observed(receipts=world.receipts(), serving=True))
+    grounds = coming.actions[0].grounds
+    name = coming.actions[0].name
+    new = Revision(name, grounds.candidate, grounds.runtime, grounds.report, replicas=3)
+    seen = {"receipts": world.receipts(), "serving": True}
+    told = [
+        plan(world.observed(**seen, revisions=(replace(new, ready=number == 3, available=number),))).status
+        for number in range(4)
+    ]
+    assert told[0] == told[1] == told[2] == told[3]
+    serves = plan(world.observed(**seen, revisions=(replace(new, ready=True, available=3),), traffic=name)).status
+    assert serves.revisions[0].ready == 3
+
+
 def test_a_stage_reads_the_same_when_it_is_started_and_while_it_runs(world):
     started = plan(world.observed())
     (start,) = started.actions
