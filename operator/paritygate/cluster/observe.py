@@ -29,6 +29,8 @@ CONVERT: Final = "convert"
 VALIDATE: Final = "validate"
 SETTLING: Final = timedelta(seconds=15)
 """How much later than its Job's a pod's last word may come: they are watched apart."""
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
+"""Phases of pods that will not run again."""
 _AT: Final = {
     "fetch": StageName.ASSESS,
     "capture": StageName.CAPTURE,
@@ -194,7 +196,9 @@ class _Job:
     def __init__(self, job: Object, snapshot: Snapshot) -> None:
         metadata = job["metadata"]
         self.job = job
-        self.pods = [pod for pod in snapshot.of("Pod") if owner_uid(pod) == metadata["uid"]]
+        own = [pod for pod in snapshot.of("Pod") if owner_uid(pod) == metadata["uid"]]
+        self.pods = sorted(own, key=_age)
+        """The oldest first. One that a node gave up is followed by another, without an attempt being lost."""
         self.kind: str = metadata.get("labels", {}).get(pods.JOB, "")
         self.digest: str = metadata.get("annotations", {}).get(pods.DIGEST, "")
         self.number = _number(metadata.get("labels", {}).get(pods.ATTEMPT), 1)
@@ -223,7 +227,7 @@ class _Job:
     def told(self) -> bool:
         """Whether all pods that we see have ended, and there are some."""
         phases = [pod.get("status", {}).get("phase") for pod in self.pods]
-        return bool(phases) and all(phase in {"Succeeded", "Failed"} for phase in phases)
+        return bool(phases) and all(phase in _ENDED for phase in phases)
 
     @property
     def started(self) -> datetime:
@@ -244,11 +248,17 @@ class _Job:
         return moment(found[0].get("lastTransitionTime")) if found else None
 
     @property
+    def replaced(self) -> str | None:
+        """Why another pod took the place of the first; None = none did."""
+        lost = (failures.of_pod(pod) for pod in self.pods[:-1])
+        return next((why.message for why in lost if why is not None), None)
+
+    @property
     def at(self) -> StageName:
         """The stage that the pod is at: that of the last container that began."""
         begun = [
             s["name"]
-            for pod in self.pods
+            for pod in self.pods[-1:]
             for s in pod.get("status", {}).get("initContainerStatuses", ())
             if s["name"] in _AT and not s.get("state", {}).get("waiting")
         ]
@@ -260,6 +270,11 @@ class _Job:
 def _number(text: str | None, otherwise: int) -> int:
     """A label or annotation, which anybody may have changed."""
     return int(text) if text is not None and text.isdecimal() else otherwise
+
+
+def _age(pod: Object) -> tuple[str, bool]:
+    """Grows the younger a pod is. Of two that were made within a second, the one that has ended is the older."""
+    return str(pod["metadata"].get("creationTimestamp", "")), pod.get("status", {}).get("phase") not in _ENDED
 
 
 def _said(found: list[Object], container: str, model: type[Message]) -> Message | None:
@@ -347,7 +362,7 @@ def _attempts(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of th
         started = now if one.held else one.started
         return Attempt(
             stage, digest, one.number, state, started, one.ended_at, failure, waiting,
-            one.at, one.generation != generation, one.job["metadata"]["name"],
+            one.at, one.generation != generation, one.job["metadata"]["name"], one.replaced,
         )  # fmt: skip
 
     if one.kind == VALIDATE:

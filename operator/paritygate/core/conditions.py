@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from paritygate.api.status import Condition, ConditionType
 
-_NEWS = (ConditionType.PARITY_VERIFIED, ConditionType.READY, ConditionType.SUSPENDED)
+_NEWS: Final = (ConditionType.PARITY_VERIFIED, ConditionType.READY, ConditionType.SUSPENDED)
 """Conditions that are worth an event when they come to hold. That a step on the way there is done, they say."""
+_STEPS: Final = frozenset(
+    {"Resolving", "Queued", "JobSuspended", "Assessing", "Capturing", "Converting", "Validating", "RollingOut"}
+)
+"""Reasons of Reconciling while all goes as it should; any other is worth a look."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def transition_events(previous: Iterable[Condition], current: Iterable[Condition
 
 def _event_type(before: Condition | None, now: Condition) -> Literal["Normal", "Warning"] | None:
     """None = nobody needs to be told."""
-    if now.type is ConditionType.STALLED or (now.type is ConditionType.RECONCILING and now.reason == "Retrying"):
+    if now.type is ConditionType.STALLED or (now.type is ConditionType.RECONCILING and now.reason not in _STEPS):
         return "Warning"
     if now.type is ConditionType.SERVING_AVAILABLE:
         # That something serves is told by Ready. That nothing does any more is news.

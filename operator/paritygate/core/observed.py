@@ -45,9 +45,11 @@ class Attempt:
     at: StageName | None = None
     """What it is at, where one attempt carries several stages; None = `stage`."""
     stale: bool = False
-    """It ran for an earlier generation: it counts for numbering, and not for whether to try again."""
+    """It is of an earlier generation: it counts for numbering, not for whether to try again, and goes if it waits."""
     job: str | None = None
     """Name of what carries it out, where people can look at it."""
+    replaced: str | None = None
+    """Why it had to begin anew, where what carries it was lost and replaced without an attempt being counted."""
 
 
 @dataclass(frozen=True)

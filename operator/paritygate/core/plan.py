@@ -137,11 +137,13 @@ def _attempted(draft: _Draft, stage: StageName, digest: str) -> Outlook:
 
 def _running(draft: _Draft, stage: StageName, attempt: Attempt) -> Outlook:
     limit = draft.observed.spec.jobs.deadline
-    # Where earlier stages are finished, passing through their part again is not going back.
-    at = max(stage, attempt.at or stage, key=stages.ORDER.index)
+    at = _at(stage, attempt)
     ends = attempt.started_at + duration(limit)
     held = attempt.waiting
-    if held is not None and held.failure is FailureClass.CONFIGURATION:
+    if held is not None and attempt.stale:
+        # What holds it up may be what was edited since: limits and node selectors start no new run by themselves.
+        draft.actions.append(CancelStage(stage, attempt.digest, attempt.number, "Superseded", "the manifest changed"))
+    elif held is not None and held.failure is FailureClass.CONFIGURATION:
         draft.actions.append(CancelStage(stage, attempt.digest, attempt.number, held.reason, held.message))
     elif draft.observed.now >= ends:
         why = f" ({held.reason}: {held.message})" if held else ""
@@ -149,8 +151,15 @@ def _running(draft: _Draft, stage: StageName, attempt: Attempt) -> Outlook:
         draft.actions.append(CancelStage(stage, attempt.digest, attempt.number, "DeadlineExceeded", message))
     else:
         draft.look_again(ends)
-    waits = f"; it waits: {held.reason}: {held.message}" if held else ""
-    return Outlook(Step.WORKING, at.value, f"{at} is running, attempt {attempt.number}{waits}", at)
+    if held is not None:
+        return Outlook(Step.WORKING, held.reason, f"{at} waits, attempt {attempt.number}: {held.message}", at)
+    anew = f", anew: {attempt.replaced}" if attempt.replaced else ""
+    return Outlook(Step.WORKING, at.value, f"{at} is running, attempt {attempt.number}{anew}", at)
+
+
+def _at(stage: StageName, attempt: Attempt) -> StageName:
+    """What an attempt is at. Where earlier stages are finished, passing through their part is not going back."""
+    return max(stage, attempt.at or stage, key=stages.ORDER.index)
 
 
 def _not_running(draft: _Draft, stage: StageName, digest: str, failed: list[Attempt]) -> Outlook:
@@ -195,11 +204,12 @@ def _failed(draft: _Draft, stage: StageName, last: Attempt, retries: int) -> Out
     failure = last.failure or StageFailure(
         failure=FailureClass.INFRASTRUCTURE, reason="ProcessLost", message=f"{stage} ended without saying why"
     )
+    at = _at(stage, last)
     if failure.failure is FailureClass.CONFIGURATION:
-        return Outlook(Step.STALLED, failure.reason, failure.message, stage)
+        return Outlook(Step.STALLED, failure.reason, failure.message, at)
     if last.number > retries:
         message = f"{failure.message} ({failure.reason}; tried {last.number} times, spec.jobs.retries is {retries})"
-        return Outlook(Step.STALLED, "RetriesExhausted", message, stage)
+        return Outlook(Step.STALLED, "RetriesExhausted", message, at)
     pause = backoff(last.number)
     again = (last.ended_at or last.started_at) + pause
     if draft.observed.now >= again:
@@ -209,7 +219,7 @@ def _failed(draft: _Draft, stage: StageName, last: Attempt, retries: int) -> Out
         f"attempt {last.number} of {retries + 1} failed and is made again {pause.total_seconds():g} s later: "
         f"{failure.reason}: {failure.message}"
     )
-    return Outlook(Step.WORKING, "Retrying", message, stage)
+    return Outlook(Step.WORKING, "Retrying", message, at)
 
 
 def _verdict_gate(draft: _Draft, inputs: Inputs) -> Outlook | None:

@@ -152,9 +152,7 @@ def _serving(observed: Observed) -> Standing:
 def _step(stage: StageName, reason: str, outlook: Outlook, outputs: Mapping[StageName, str]) -> Standing:
     if stage in outputs:
         return Standing("True", reason, f"artefact {outputs[stage]}")
-    if outlook.step is Step.STALLED:
-        return Standing("False", outlook.reason, outlook.message[:_MAX_MESSAGE])
-    return Standing("Unknown", "Pending", f"{stage} has not finished")
+    return _at_fault(stage, outlook) or Standing("Unknown", "Pending", f"{stage} has not finished")
 
 
 def _parity(outlook: Outlook, accepted: Receipt | None) -> Standing:
@@ -163,9 +161,16 @@ def _parity(outlook: Outlook, accepted: Receipt | None) -> Standing:
         passed = verdict is Verdict.PASSED
         # What did not pass is Stalled for the same reason, which is told once.
         return Standing("True" if passed else "False", f"Parity{verdict}", f"report {accepted.summary.report}")
-    if outlook.step is Step.STALLED:
+    return _at_fault(StageName.VALIDATE, outlook) or Standing("Unknown", "Pending", "there is no evidence yet")
+
+
+def _at_fault(stage: StageName, outlook: Outlook) -> Standing | None:
+    """That nothing goes on because of this step; None = another one is why, or it goes on."""
+    # What a model answers is captured to convert it, and has no condition of its own.
+    at = StageName.CONVERT if outlook.stage is StageName.CAPTURE else outlook.stage
+    if outlook.step is Step.STALLED and at is stage:
         return Standing("False", outlook.reason, outlook.message[:_MAX_MESSAGE])
-    return Standing("Unknown", "Pending", "there is no evidence yet")
+    return None
 
 
 def _run(observed: Observed, recipe: int) -> RunStatus | None:

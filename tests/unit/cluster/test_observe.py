@@ -237,7 +237,7 @@ def test_a_job_that_kueue_holds_back_waits_and_its_deadline_does_not_run():
     assert "queue gpu of Kueue has no room" in one.waiting.message
     cluster.reconcile()
     assert cluster.job["metadata"].get("annotations", {}).get("paritygate.dev/cancelled") is None
-    assert "JobSuspended" in cluster.condition("Ready")["message"]
+    assert cluster.condition("Ready")["reason"] == "JobSuspended"
 
 
 def test_a_job_that_we_stopped_failed_for_the_reason_that_we_wrote_on_it():
@@ -498,3 +498,19 @@ def test_traffic_is_where_the_service_that_is_named_leads():
     assert (found.traffic, found.pointed, found.url) == (
         deployment["metadata"]["name"], False, "http://shop.ns.svc.cluster.local",
     )  # fmt: skip
+
+
+def test_a_pod_that_takes_the_place_of_another_says_why_and_where_it_is():
+    """Pods of a Job have random names: which is the newer one, their names do not say."""
+    cluster = converting()
+    lost = pod_of(cluster.job, {})
+    lost["metadata"] |= {"name": "churn-zzzzz", "uid": "lost"}
+    lost["status"] |= {"phase": "Failed", "reason": "Evicted", "message": "the node is shut down"}
+    cluster.api.put(lost)
+    fresh = pod_of(cluster.job, {})
+    fresh["metadata"] |= {"name": "churn-aaaaa", "uid": "fresh"}
+    fresh["status"] |= {"phase": "Pending", "initContainerStatuses": [], "containerStatuses": []}
+    cluster.api.put(fresh)
+    (one,) = seen(cluster).attempts
+    assert (one.state, one.at) == ("Running", "Assess")
+    assert one.replaced == "pod churn-zzzzz was evicted: the node is shut down"

@@ -9,6 +9,7 @@ from paritygate.api.artifacts import FailureClass, StageFailure, StageName
 from paritygate.api.digests import digest_of
 from paritygate.api.report import Verdict
 from paritygate.api.status import StageState
+from paritygate.core.actions import CancelStage
 from paritygate.core.observed import Attempt, Revision
 from paritygate.core.plan import plan
 
@@ -95,3 +96,48 @@ def test_a_retry_says_which_it_is_and_what_went_wrong(world):
 def test_what_did_not_pass_is_told_with_its_number_and_limit(world):
     said = condition(plan(world.observed(receipts=world.receipts(Verdict.FAILED))), "Stalled").message
     assert "numeric Failed: 1 measured on 9 rows, at most 1 allowed" in said
+
+
+HELD = StageFailure(failure=FailureClass.INFRASTRUCTURE, reason="CapacityMissing", message="no node takes the pod")
+
+
+def attempt_of(world, **fields):
+    (start,) = plan(world.observed()).actions
+    return Attempt(start.stage, start.digest, 1, StageState.RUNNING, NOW, **fields)
+
+
+def test_what_waits_says_for_what_and_warns(world):
+    planned = plan(world.observed(attempts=(attempt_of(world, waiting=HELD),)))
+    assert planned.status.phase == "CapacityMissing"
+    assert condition(planned, "Reconciling").message == "Assess waits, attempt 1: no node takes the pod"
+    assert [(e.type, e.reason) for e in planned.events] == [("Warning", "CapacityMissing")]
+    again = plan(world.observed(attempts=(attempt_of(world),), status=planned.status))
+    assert (again.status.phase, again.events) == ("Assessing", ())
+
+
+def test_what_waits_is_begun_anew_when_the_manifest_was_edited(world):
+    """Limits and node selectors start no new run, and are what such an edit corrects."""
+    stale = attempt_of(world, waiting=HELD, stale=True)
+    (action,) = plan(world.observed(attempts=(stale,))).actions
+    assert (type(action), action.reason) == (CancelStage, "Superseded")
+    assert plan(world.observed(attempts=(replace(stale, waiting=None),))).actions == ()
+
+
+def test_an_attempt_that_began_anew_says_why(world):
+    planned = plan(world.observed(attempts=(attempt_of(world, replaced="pod p was taken down"),)))
+    assert condition(planned, "Ready").message == "Assess is running, attempt 1, anew: pod p was taken down"
+
+
+@pytest.mark.parametrize(
+    ("at", "wanted"),
+    [
+        (StageName.ASSESS, {"Assessed": "False", "Converted": "Unknown", "ParityVerified": "Unknown"}),
+        (StageName.CAPTURE, {"Assessed": "Unknown", "Converted": "False", "ParityVerified": "Unknown"}),
+        (StageName.CONVERT, {"Assessed": "Unknown", "Converted": "False", "ParityVerified": "Unknown"}),
+    ],
+)
+def test_the_step_at_fault_is_told_from_those_that_nobody_has_tried(world, at, wanted):
+    why = StageFailure(failure=FailureClass.CONFIGURATION, reason="OutOfMemory", message="more")
+    failed = replace(attempt_of(world, at=at), state=StageState.FAILED, failure=why)
+    planned = plan(world.observed(attempts=(failed,)))
+    assert {kind: condition(planned, kind).status for kind in wanted} == wanted
