@@ -13,7 +13,7 @@ import pytest
 
 from control_plane.kubelet import Kubelet
 from control_plane.migrations import Work, migration, operating
-from control_plane.scripts import RUNS, Outcome
+from control_plane.scripts import OUT_OF_MEMORY, RUNS, Outcome
 from paritygate.api.report import Verdict
 from stories.recorder import Recorder
 from stories.scene import Scene, paced
@@ -152,6 +152,31 @@ def test_what_was_rejected_stays_rejected(serving, work):
 def test_a_container_dies_and_the_next_attempt_passes(story, namespace, work):
     work.fails["Convert"] = {"convert": Outcome(exit_code=1)}
     story.applies(APPLIES, migration(namespace))
+    story.comes_to("Promoted")
+
+
+def test_no_node_fits_until_the_manifest_is_corrected(story, namespace):
+    selector = {"convert": {"nodeSelector": {"zone": "nowhere"}}}
+    story.applies(f"{APPLIES} and jobs.convert.nodeSelector: {{zone: nowhere}}", migration(namespace, jobs=selector))
+    story.comes_to("CapacityMissing")
+    correct = {"jobs": {"convert": {"nodeSelector": None}}}
+    story.edits("kubectl edit mm churn, without jobs.convert.nodeSelector", correct)
+    story.comes_to("Promoted")
+
+
+def test_a_node_is_drained_and_no_attempt_is_lost(story, namespace, work):
+    work.fails["Convert"] = {"convert": Outcome(evicts="The node is shutting down.", disruption=True)}
+    story.applies(APPLIES, migration(namespace))
+    story.comes_to("Promoted")
+    assert work.jobs == ["Convert", "Convert", "Validate"]
+
+
+def test_a_container_needs_more_memory_than_it_may_have(story, namespace, work):
+    work.fails["Convert"] = {"convert": OUT_OF_MEMORY}
+    story.applies(APPLIES, migration(namespace))
+    story.comes_to("OutOfMemory")
+    more = {"jobs": {"convert": {"resources": {"limits": {"memory": "8Gi"}}}}}
+    story.edits("kubectl edit mm churn, with spec.jobs.convert.resources.limits.memory: 8Gi", more)
     story.comes_to("Promoted")
 
 

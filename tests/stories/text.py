@@ -24,10 +24,24 @@ def told(title: str, story: Iterable[Seen], name: str) -> str:
     """The whole transcript of the migration of this name, without what others do meanwhile."""
     teller, placeholders = _Teller(), _Placeholders(name)
     lines = [title, "=" * len(title)]
-    for seen in _collected(s for s in story if s.kind == "User" or _migration(s) == name):
+    for seen in _collected(_reported(s for s in story if s.kind == "User" or _migration(s) == name)):
         for indent, text in teller.lines(seen):
             lines += _wrapped(" " * indent, placeholders.applied(text))
     return "\n".join(lines) + "\n"
+
+
+def _reported(story: Iterable[Seen]) -> list[Seen]:
+    """The operator's events right after the status that they are of: others may write between the two."""
+    found: list[Seen] = []
+    last = 0
+    for seen in story:
+        if seen.kind == "Event":
+            found.insert(last, seen)
+        else:
+            found.append(seen)
+        if seen.kind in {MIGRATION, "Event"}:
+            last = len(found) if seen.kind == MIGRATION else last + 1
+    return found
 
 
 def _collected(story: Iterable[Seen]) -> list[Seen]:
@@ -164,6 +178,7 @@ class _Placeholders:
 
     def applied(self, text: str) -> str:
         """The text without anything that is only of one run."""
+        text = re.sub(r"([0-9]/[0-9] nodes are available:).*", r"\1 …", text)  # the scheduler's words
         text = re.sub(r"test-[0-9a-f]{10}", "models", text)
         text = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z", "TIME", text)
         text = re.sub(r"sha256:([0-9a-f]{64})", lambda m: f"sha256:{_LETTERS[self._index('digest', m[1])]}", text)
