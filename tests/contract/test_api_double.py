@@ -130,8 +130,9 @@ def test_a_listing_holds_to_its_selector_and_namespace(talk):
     async def script(api, namespace):
         for name, labels in (("one", {"x": "1"}), ("two", {"x": "2"})):
             await api.create(SERVICES, service(namespace, name, **labels))
-        found = [item async for item in api.pages(SERVICES, namespace, selector="x=1")]
-        assert [(f["kind"], f["metadata"]["name"]) for f in found] == [("Service", "one")]
+        for selector, names in (("x=1", ["one"]), ("x", ["one", "two"]), ("x,y", []), ("x=1,x=2", [])):
+            found = [item async for item in api.pages(SERVICES, namespace, selector=selector)]
+            assert [(f["kind"], f["metadata"]["name"]) for f in found] == [("Service", name) for name in names]
         assert [item async for item in api.pages(SERVICES, "elsewhere")] == []
 
     talk(script)

@@ -78,10 +78,11 @@ class MemoryApi:
 
     async def pages(self, resource: Resource, namespace: str | None, *, selector: str = "") -> AsyncIterator[Object]:
         self._asked("LIST", resource, namespace or "")
-        wanted = dict(part.split("=") for part in selector.split(",") if part)
+        wanted = [part.partition("=") for part in selector.split(",") if part]
         for item in self.all(resource.kind):
             labels = item["metadata"].get("labels", {})
-            if namespace in {None, item["metadata"]["namespace"]} and wanted.items() <= labels.items():
+            fits = all(key in labels and (not equal or labels[key] == value) for key, equal, value in wanted)
+            if fits and namespace in {None, item["metadata"]["namespace"]}:
                 yield item
 
     async def create(self, resource: Resource, body: Object, *, dry_run: bool = False) -> Object:

@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     operator = add("operator", help="run the operator of a cluster")
     operator.add_argument("--config", type=Path, required=True, metavar="FILE", help="the operator's configuration")
     operator.add_argument(
-        "--port", type=int, default=8081, help="of /livez, /readyz and /metrics (default: %(default)s)"
+        "--port", type=_port, default=8081, help="of /livez, /readyz and /metrics (default: %(default)s)"
     )
     add("crd", help="print the CustomResourceDefinition")
     return root

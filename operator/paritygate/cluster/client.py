@@ -66,6 +66,9 @@ LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 ACCOUNTS: Final = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+REVIEWS: Final = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview")
+_NEVER_FENCED: Final = frozenset({LEASES, REVIEWS})
+"""By which a replica comes to lead, and what changes nothing."""
 
 
 class Watcher(Protocol):
@@ -221,7 +224,7 @@ class Client:
             raise RuntimeError("the client is used outside of its context")
         await self._limit.take()
         # The Lease keeps two replicas from working side by side; what fences a late write is its precondition.
-        if verb != "GET" and resource is not LEASES and not self._may_write():
+        if verb != "GET" and resource not in _NEVER_FENCED and not self._may_write():
             raise Deposed(f"{verb} {path}: not sent, since another replica may lead by now")
         headers = {"Accept": accept, "Content-Type": content_type, **self._connection.authorization()}
         data = None if body is None else json.dumps(body).encode()

@@ -7,7 +7,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,8 +28,8 @@ class Connection:
     """PEM; None = the machine's own authorities."""
     insecure: bool = False
     certificate: bytes | None = None
-    key: bytes | None = None
-    token: str | None = None
+    key: bytes | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
     """Read anew for every request: the kubelet replaces bound tokens within the hour."""
 

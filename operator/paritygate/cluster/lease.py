@@ -29,14 +29,16 @@ class Lease:
         identity: of this replica, unlike that of any other.
         now: the time, for people who read the Lease.
         monotonic: seconds that never go back.
+        failed: told of requests that failed; they are made again.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is independent of the others
         self, client: Client, namespace: str, name: str, identity: str,
         now: Callable[[], datetime], monotonic: Callable[[], float],
+        failed: Callable[[ClusterError], None] = lambda _error: None,
     ) -> None:  # fmt: skip
         self._client, self._namespace, self._name, self._identity = client, namespace, name, identity
-        self._now, self._monotonic = now, monotonic
+        self._now, self._monotonic, self._failed = now, monotonic, failed
         self._renewed: float | None = None
         self._seen: tuple[str, float] | None = None
 
@@ -75,7 +77,8 @@ class Lease:
             there = await self._client.get(LEASES, self._namespace, self._name)
         except Missing:
             return await self._written(None, began)
-        except ClusterError:
+        except ClusterError as error:
+            self._failed(error)
             return False
         holder = there["spec"].get("holderIdentity")
         if holder == self._identity:
@@ -107,7 +110,8 @@ class Lease:
                 await self._client.replace(LEASES, {**there, "spec": spec})
         except Conflict:
             return False
-        except ClusterError:
+        except ClusterError as error:
+            self._failed(error)
             return False  # whether it was written is not known; the next try reads it
         self._renewed = began
         return True

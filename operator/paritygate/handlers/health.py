@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
 
 OLDEST_KEY: Final = 900.0
 """Seconds that a key may wait or be worked on; a reconcile is bounded by request timeouts far below it."""
@@ -48,7 +49,7 @@ def application(pulse: Callable[[], Pulse], metrics: Callable[[], bytes]) -> web
         return web.Response(text="leading" if pulse().leading else "standing by")
 
     async def measured(_: web.Request) -> web.Response:
-        return web.Response(body=metrics(), content_type="text/plain", charset="utf-8")
+        return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
     app.router.add_get("/livez", live)

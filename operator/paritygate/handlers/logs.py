@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
-KEYS: Final = ("namespace", "name", "uid", "generation", "stage", "attempt")
+KEYS: Final = ("namespace", "name", "uid", "generation", "stage", "attempt", "reason", "revision")
 """What a line may say beside its message; `logger.info(…, extra={…})`."""
 
 
@@ -38,9 +38,10 @@ def keys(**known: object) -> dict[str, object]:
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Sends all logs to standard error as JSON; kopf's own below warnings are left out."""
+    """Sends all logs and Python's warnings to standard error as JSON; what kopf says below warnings is left out."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
     for noisy in ("kopf", "aiohttp.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

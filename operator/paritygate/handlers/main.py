@@ -8,18 +8,28 @@ import os
 import platform
 import signal
 from pathlib import Path
+from typing import Final
 
+from paritygate import __version__
 from paritygate.cluster.connection import connection
 from paritygate.cluster.settings import load_settings
+from paritygate.errors import ParityGateError, UsageError
 from paritygate.handlers import logs
 from paritygate.handlers.operator import Deposed, Identity, Operator
 
-LOST = 1
+LOST: Final = 1
+CANNOT: Final = 3
+WRONG: Final = 64
 _logger = logging.getLogger(__name__)
 
 
 def run(config: Path, port: int) -> int:
-    """Exit status: 0 told to stop, 1 the Lease was lost. InvalidSettings, UsageError: it cannot start."""
+    """Exit status: 0 told to stop, 1 the Lease was lost, 3 it cannot work in this cluster, 64 it was started wrongly.
+
+    Raises:
+        InvalidSettings: the configuration cannot be read or contradicts itself.
+        UsageError: no cluster is known.
+    """
     settings = load_settings(config)
     found = connection(os.environ)
     logs.configure()
@@ -29,6 +39,7 @@ def run(config: Path, port: int) -> int:
 
 
 async def _run(operator: Operator) -> int:
+    """From here on everything that is said is a line of the log."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -37,4 +48,17 @@ async def _run(operator: Operator) -> int:
     except Deposed as error:
         _logger.warning("%s", error)
         return LOST
+    except UsageError as error:
+        _logger.error("%s", error)  # noqa: TRY400 - the message says all
+        return WRONG
+    except ParityGateError as error:
+        reason = getattr(error, "reason", type(error).__name__)
+        _logger.error("%s", error, extra=logs.keys(reason=reason))  # noqa: TRY400 - the same
+        return CANNOT
+    except Exception:
+        _logger.exception(
+            "a defect in ParityGate %s; please report it", __version__, extra=logs.keys(reason="InternalError")
+        )
+        return CANNOT
+    _logger.info("stopped as told")
     return 0

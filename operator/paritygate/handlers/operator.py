@@ -25,8 +25,8 @@ from paritygate.cluster.queue import Priority, WorkQueue
 from paritygate.cluster.reconcile import Reconciler
 from paritygate.cluster.settings import Settings
 from paritygate.cluster.slots import Slots
-from paritygate.errors import ClusterError
-from paritygate.handlers import source
+from paritygate.errors import ClusterError, UsageError
+from paritygate.handlers import preflight, source
 from paritygate.handlers.health import Pulse, application
 from paritygate.handlers.metrics import Metrics
 from paritygate.handlers.resync import WATCHED, resync
@@ -59,14 +59,17 @@ class Operator:
         self._resync = duration(settings.resync).total_seconds()
         self._cache = Cache()
         self._slots = Slots(settings.caps, lambda key: self._queue.add(key, Priority.HIGH))
-        self._metrics = Metrics(lambda: self._slots.held)
+        self._metrics = Metrics(lambda: self._slots.held, self._oldest, lambda: self._lease.leading)
         self._listed: float | None = None
+        self._trouble = ""
         caps = settings.caps
         self._client = Client(
             connection, rate=caps.requests_per_second, burst=caps.burst, watcher=self._metrics,
             may_write=lambda: self._lease.leading,
         )  # fmt: skip
-        self._lease = Lease(self._client, identity.namespace, LEASE, identity.name, clock.now, clock.monotonic)
+        self._lease = Lease(
+            self._client, identity.namespace, LEASE, identity.name, clock.now, clock.monotonic, self._unrenewed
+        )
         self._reconciler = Reconciler(
             self._client, self._cache, settings, self._slots, clock.now, self._metrics, identity.name
         )
@@ -76,13 +79,23 @@ class Operator:
         )  # fmt: skip
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set. Deposed: the Lease was lost."""
+        """Works until `stop` is set, or a signal ends kopf.
+
+        Raises:
+            Deposed: the Lease was lost.
+            ConfigurationError: it cannot work in this cluster.
+            ClusterError: the API server did not answer at the start.
+            UsageError: the port is taken.
+        """
         async with self._client, self._answering():
+            await preflight.require(self._client, self._settings.namespaces, (self._identity.namespace, LEASE))
+            _logger.info("%s stands by", self._identity.name)
             acquiring = asyncio.create_task(self._lease.acquire())
             await _first(acquiring, asyncio.create_task(stop.wait()))
             if not self._lease.leading:
                 return
             _logger.info("%s leads", self._identity.name)
+            self._metrics.leads(clock.now())
             try:
                 await self._lead(stop)
             finally:
@@ -102,10 +115,13 @@ class Operator:
             await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
             if tasks["lease"].done():
                 raise Deposed(f"{self._identity.name} lost the Lease")
-            for name in ("queue", "resync", "events"):
+            for name in ("queue", "resync"):
                 if tasks[name].done():
                     tasks[name].result()
                     raise RuntimeError(f"{name} ended by itself")
+            if tasks["events"].done():
+                # Without an error kopf ends only for a signal, whose handler it puts in place of ours.
+                tasks["events"].result()
         finally:
             self._queue.stop()
             ending.set()
@@ -116,10 +132,19 @@ class Operator:
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
 
+    def _unrenewed(self, error: ClusterError) -> None:
+        said = str(error)
+        if said != self._trouble:
+            _logger.warning("the Lease %s cannot be renewed; it is tried again: %s", LEASE, said)
+        self._trouble = said
+
     async def _list(self) -> None:
         """InfrastructureErrors pass: without a first listing nothing may be judged."""
-        for key in await resync(self._client, self._cache, self._settings.namespaces):
+        found = await resync(self._client, self._cache, self._settings.namespaces)
+        for key in found.keys:
             self._queue.add(key, Priority.LOW)
+        # To the first listing everything is new.
+        self._metrics.listed(clock.now(), 0 if self._listed is None else len(found.changed))
         self._listed = clock.monotonic()
 
     async def _keep_listing(self) -> None:
@@ -146,7 +171,7 @@ class Operator:
         registry = kopf.OperatorRegistry()
 
         @kopf.on.startup(registry=registry)
-        def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
             source.configure(settings, namespaced=bool(self._settings.namespaces))
 
         @kopf.on.login(registry=registry)
@@ -154,30 +179,38 @@ class Operator:
             return _kopf_connection(self._connection)
 
         for resource in WATCHED:
-            self._listen(registry, resource)
+            self._observe(registry, resource)
         return registry
 
-    def _listen(self, registry: Any, resource: Resource) -> None:
+    def _observe(self, registry: Any, resource: Resource) -> None:
         @kopf.on.event(
             resource.group, resource.version, resource.plural, registry=registry, id=f"observe-{resource.plural}"
         )
-        async def _observe(event: Any, **_: Any) -> None:
+        async def _seen(event: Any, **_: Any) -> None:
             """No I/O, and nothing that could raise: kopf drops what fails here."""
             item = {"apiVersion": resource.api_version, "kind": resource.kind, **dict(event["object"])}
             key = self._cache.apply(event["type"], item)
             if key is not None:
                 self._queue.add(key, Priority.LOW if event["type"] is None else Priority.HIGH)
 
+    def _oldest(self) -> float:
+        return self._queue.oldest()
+
     def _pulse(self) -> Pulse:
         ago = None if self._listed is None else clock.monotonic() - self._listed
-        return Pulse(self._lease.leading, ago, 3 * self._resync, self._queue.oldest())
+        return Pulse(self._lease.leading, ago, 3 * self._resync, self._oldest())
 
     @contextlib.asynccontextmanager
     async def _answering(self) -> AsyncIterator[None]:
         runner = web.AppRunner(application(self._pulse, self._metrics.text), access_log=None)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._identity.host, self._identity.port).start()
+            try:
+                await web.TCPSite(runner, self._identity.host, self._identity.port).start()
+            except OSError as error:
+                raise UsageError(
+                    f"--port {self._identity.port} cannot be listened at ({error}); name another"
+                ) from error
             yield
         finally:
             await runner.cleanup()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from paritygate.cluster.cache import Cache
@@ -22,9 +23,19 @@ def selector_of(resource: Resource) -> str:
     return f"{SELECTOR},{JOB}" if resource == PODS else SELECTOR
 
 
-async def resync(client: Client, cache: Cache, namespaces: Iterable[str]) -> set[Key]:
-    """Brings the cache in line with the API server; the migrations to look at: all, and those that are gone."""
-    touched: set[Key] = set()
+@dataclass(frozen=True)
+class Listing:
+    """What a listing found."""
+
+    keys: tuple[Key, ...]
+    """Migrations to look at: those that are gone, then all that are there, the oldest first."""
+    changed: frozenset[Key]
+    """Of which it knew something that no event had told."""
+
+
+async def resync(client: Client, cache: Cache, namespaces: Iterable[str]) -> Listing:
+    """Brings the cache in line with the API server."""
+    changed: set[Key] = set()
     for resource in WATCHED:
         began = cache.newest()
         found = [
@@ -32,5 +43,6 @@ async def resync(client: Client, cache: Cache, namespaces: Iterable[str]) -> set
             for namespace in tuple(namespaces) or (None,)
             async for item in client.pages(resource, namespace, selector=selector_of(resource))
         ]
-        touched |= cache.replace(resource.kind, found, began)
-    return touched | set(cache.keys())
+        changed |= cache.replace(resource.kind, found, began)
+    there = cache.keys()
+    return Listing((*sorted(changed.difference(there)), *there), frozenset(changed))
