@@ -165,12 +165,10 @@ class Metrics:
 def _about(action: Action) -> dict[str, object]:
     """Keys of a log line about an action."""
     match action:
-        case StartStage():
+        case StartStage() | DiscardAttempt():
             return {"stage": action.stage.value, "attempt": action.attempt}
         case CancelStage():
             return {"stage": action.stage.value, "attempt": action.attempt, "reason": action.reason}
-        case DiscardAttempt():
-            return {}
         case SetTraffic():
             return {"revision": action.revision}
         case ApplyRevision() | AdjustRevision() | RetireRevision():
