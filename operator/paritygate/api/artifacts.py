@@ -304,7 +304,7 @@ class ValidateRequest(Model):
     stage: Digest
     migration: str
     url: str
-    """Base address of the server that offers the candidate."""
+    """Base address of the server that offers the candidate; or `file:` and the path where its first line says it."""
     equivalence: Equivalence
     validation: Validation
     assessment: str

@@ -28,7 +28,7 @@ from paritygate.errors import ConfigurationError, InfrastructureError
 from paritygate.local.environments import Environments
 from paritygate.local.inputs import Places
 from paritygate.local.processes import Process, death_of
-from paritygate.local.serving import CandidateServer
+from paritygate.local.serving import READY_SECONDS, CandidateServer
 from paritygate.local.workdir import WorkFolder
 from paritygate.storage.store import disk_full_explained
 
@@ -164,11 +164,10 @@ def _validate(attempt: Attempt) -> Path:
     server = CandidateServer(command, attempt.work.logs, f"{attempt.label}-candidate")
     try:
         attempt.tell("starting the candidate", 0, 0)
-        url = server.wait_ready(attempt.cancelled)
         request = ValidateRequest(
             stage=attempt.action.digest,
             migration=attempt.migration.metadata.name,
-            url=url,
+            url=f"file:{server.out}",
             equivalence=spec.equivalence,
             validation=spec.validation,
             assessment=attempt.read(StageName.ASSESS),
@@ -205,9 +204,15 @@ def _written(attempt: Attempt, request: Model) -> Path:
 def _run(attempt: Attempt, command: list[str], out: Path, beside: CandidateServer | None = None) -> Path:
     """Runs a stage's process to its end; its output folder, or what its failure says. `beside` must outlive it."""
     progress = attempt.scratch / f"{out.name}.progress"
-    process = Process([*command, "--out", str(out)], attempt.log, extra={"PARITYGATE_PROGRESS": str(progress)})
+    extra = {"PARITYGATE_PROGRESS": str(progress)}
+    if beside is not None:
+        extra["PARITYGATE_WAIT_READY"] = str(READY_SECONDS)
+    process = Process([*command, "--out", str(out)], attempt.log, extra=extra)
     told = 0
     try:
+        if beside is not None:
+            # Both start at once; what the server refuses, it says here and not to the stage.
+            beside.wait_ready(attempt.cancelled)
         while process.poll() is None and (beside is None or beside.process.poll() is None):
             told = _tell(attempt, progress, told)
             process.pause(attempt.cancelled)

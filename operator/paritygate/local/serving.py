@@ -27,8 +27,9 @@ class CandidateServer:
 
     def __init__(self, command: Sequence[str], folder: Path, name: str) -> None:
         """Starts `command`; its streams go to `folder/NAME.log` and `folder/NAME.out`."""
-        self._out = folder / f"{name}.out"
-        self.process = Process(command, folder / f"{name}.log", output=self._out)
+        self.out = folder / f"{name}.out"
+        """Its standard output, whose first line says where it listens."""
+        self.process = Process(command, folder / f"{name}.log", output=self.out)
         self.url: str | None = None
 
     def wait_ready(self, cancelled: threading.Event, seconds: float = READY_SECONDS) -> str:
@@ -71,7 +72,7 @@ class CandidateServer:
 
     def _listening(self) -> str | None:
         try:
-            first, newline, _ = self._out.read_text(encoding="utf-8").partition("\n")
+            first, newline, _ = self.out.read_text(encoding="utf-8").partition("\n")
             return str(json.loads(first)["url"]) if newline else None
         except (OSError, ValueError, KeyError):
             return None

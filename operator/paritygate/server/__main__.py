@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from paritygate.api.digests import digest_of
-from paritygate.server import golden, lifecycle, logs, model
-from paritygate.server.app import Limits
-from paritygate.server.errors import EXIT_USAGE, StartError
+from paritygate.server.errors import EXIT_USAGE, StartError, complain
 from paritygate.server.identity import cpu_limit, identity
 
 _MIB: Final = 1024 * 1024
@@ -36,21 +34,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.identity_digest:
             print(digest_of(identity(threads)))  # noqa: T201 - what was asked for
             return 0
-        logs.configure()
-        settings = lifecycle.Settings(
-            host=options.host,
-            port=options.port,
-            threads=threads,
-            drain_seconds=options.drain_seconds,
-            body_seconds=options.body_seconds,
-            limits=Limits(body=options.max_body * _MIB, queue=options.queue),
-            access_log=options.access_log,
-        )
-        rows = golden.read(options.golden) if options.golden else None
-        return lifecycle.run(model.find(options.model), rows, settings)
+        return _serve(options, threads)
     except StartError as error:
-        lifecycle.complain(error.message)
+        complain(error.message)
         return error.exit_status
+
+
+def _serve(options: argparse.Namespace, threads: int) -> int:
+    """Serves until told to stop. StartError: it cannot begin."""
+    # Only here, as all of this takes a quarter of a second to import and the identity needs none of it.
+    from paritygate.server import golden, lifecycle, logs, model  # noqa: PLC0415
+    from paritygate.server.app import Limits  # noqa: PLC0415
+
+    logs.configure()
+    settings = lifecycle.Settings(
+        host=options.host,
+        port=options.port,
+        threads=threads,
+        drain_seconds=options.drain_seconds,
+        body_seconds=options.body_seconds,
+        limits=Limits(body=options.max_body * _MIB, queue=options.queue),
+        access_log=options.access_log,
+    )
+    rows = golden.read(options.golden) if options.golden else None
+    return lifecycle.run(model.find(options.model), rows, settings)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -6,6 +6,7 @@ StartError      the server cannot start; carries the exit status of the process
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
@@ -38,3 +39,8 @@ class StartError(ParityGateError):
         super().__init__(message)
         self.message = message
         self.exit_status = exit_status
+
+
+def complain(message: str) -> None:
+    """One line on standard error for the person who started the server."""
+    print(f"paritygate.server: {' '.join(message.split())}", file=sys.stderr, flush=True)  # noqa: T201

@@ -8,11 +8,12 @@ import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
-
-import onnxruntime
+from typing import TYPE_CHECKING, Final
 
 import paritygate
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 _CPU_FEATURES: Final = frozenset({"avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_tile", "asimd", "sve", "i8mm"})
 """What changes the kernels that onnxruntime picks, and with them the last bits of an answer."""
@@ -24,6 +25,8 @@ PART_ROWS: Final = 512
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
     """The options of a session whose inferences take `threads` threads each; `identity` reports them."""
+    import onnxruntime  # noqa: PLC0415 - the identity is asked for at the start of every run, and needs its version only
+
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import socket
-import sys
 import threading
 from dataclasses import dataclass
 from types import FrameType
@@ -24,7 +23,7 @@ import uvicorn
 from paritygate.api.spec import Datatype
 from paritygate.server.app import App, Limits
 from paritygate.server.datatypes import Array
-from paritygate.server.errors import EXIT_MODEL, EXIT_USAGE, RequestError, StartError
+from paritygate.server.errors import EXIT_MODEL, EXIT_USAGE, RequestError, StartError, complain
 from paritygate.server.golden import Golden
 from paritygate.server.http import protocol
 from paritygate.server.identity import identity
@@ -183,8 +182,3 @@ def warm_up(model: Model) -> None:
     except RequestError as error:
         # The row is made up: that a model refuses it says nothing about the rows that clients send.
         _LOG.info("warm-up row refused", extra={"reason": error.message})
-
-
-def complain(message: str) -> None:
-    """One line on standard error for the person who started the server."""
-    print(f"paritygate.server: {' '.join(message.split())}", file=sys.stderr, flush=True)  # noqa: T201

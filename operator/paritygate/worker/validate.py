@@ -39,7 +39,7 @@ def run(request_file: Path, out: Path) -> None:
         InfrastructureError: CandidateNotReady, CandidateUnreachable, CandidateAnswerInvalid.
     """
     request = read_request(ValidateRequest, request_file)
-    wait_ready(request.url)
+    request = request.model_copy(update={"url": wait_ready(request.url)})
     out.mkdir(parents=True, exist_ok=True)
     capture = read_capture(Path(request.capture))
     manifest = _read_candidate(Path(request.candidate))
@@ -88,7 +88,8 @@ def gather(
     """Asks the candidate everything that the checks look at."""
     folder = Path(request.capture)
     inputs = _table(folder / "inputs.npz")
-    answers = ask_all(client, capture.signature, inputs, capture.rows)
+    large = is_large(capture.format, manifest.size)
+    answers = ask_all(client, capture.signature, inputs, capture.rows, large=large)
     probes = _table(folder / "probes.npz") if capture.probes else {}
     return Evidence(
         capture=capture,
@@ -100,9 +101,7 @@ def gather(
         candidate=answers.table,
         answered=answers.answered,
         refusal=answers.refusal,
-        batches=ask_in_batches(
-            client, capture.signature, inputs, capture.rows, large=is_large(capture.format, manifest.size)
-        ),
+        batches=ask_in_batches(client, capture.signature, inputs, capture.rows, large=large),
         probes=probes,
         probes_reference=_table(folder / "probes_reference.npz") if capture.probes else {},
         probe_answers=ask_probes(client, capture.signature, capture.probes, probes),
