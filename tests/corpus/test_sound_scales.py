@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyRegressor
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -50,6 +50,9 @@ SOUND = {
     "columns of integers": lambda: fitted(HistGradientBoostingClassifier(max_iter=10), INTEGERS, TRUE),
     "a column far from zero": lambda: fitted(
         make_pipeline(StandardScaler(), LogisticRegression()), X + np.asarray([1.7e9, 0, 0, 0, 0]), TRUE
+    ),
+    "outliers beside a threshold on the score of a row": lambda: fitted(
+        IsolationForest(n_estimators=20, contamination=0.1, random_state=0), X, TRUE
     ),
     "missing values in the one column that takes them": lambda: fitted(IMPUTED, HOLES, TRUE),
 }

@@ -118,7 +118,7 @@ def forest_ensemble(estimator: Any) -> Ensemble:
     else:
         values = [tree.value[:, :, 0] for tree in trees]
     return Ensemble(
-        trees=tuple(_tree(tree, value) for tree, value in zip(trees, values, strict=True)),
+        trees=tuple(plain_tree(tree, value) for tree, value in zip(trees, values, strict=True)),
         features=int(estimator.n_features_in_),
         targets=values[0].shape[1],
         base=np.zeros(values[0].shape[1]),
@@ -135,7 +135,7 @@ def boosting_ensemble(estimator: Any) -> Ensemble:
         )
     base = np.asarray(estimator._raw_predict_init(np.zeros((1, estimator.n_features_in_), dtype=np.float32)))[0]
     trees = tuple(
-        _tree(member.tree_, estimator.learning_rate * member.tree_.value[:, 0, :1], target)
+        plain_tree(member.tree_, estimator.learning_rate * member.tree_.value[:, 0, :1], target)
         for stage in estimator.estimators_
         for target, member in enumerate(stage)
     )
@@ -216,7 +216,8 @@ def _ordinal(builder: GraphBuilder, estimator: Any, column: Column, categories: 
     return builder.add("LabelEncoder", tensor, domain=ML, keys_tensor=keys, values_tensor=codes, default_tensor=unseen)
 
 
-def _tree(tree: Any, value: FloatArray, target: int = 0) -> Tree:
+def plain_tree(tree: Any, value: FloatArray, target: int = 0) -> Tree:
+    """A `Tree_` of scikit-learn with other values, (nodes, width), in its leaves."""
     left = np.asarray(tree.children_left, dtype=np.int64)
     missing = getattr(tree, "missing_go_to_left", None)
     return Tree(

@@ -242,6 +242,10 @@ REGRESSORS = {
         lambda: compose.TransformedTargetRegressor(linear_model.Ridge(), func=np.log1p, inverse_func=np.expm1),
         "diabetes",
     ),
+    "an isolation forest": (lambda: ensemble.IsolationForest(n_estimators=20, random_state=0), "breast_cancer"),
+    "an isolation forest whose threshold is the score of a row": (
+        lambda: ensemble.IsolationForest(n_estimators=25, contamination=0.25, max_features=0.5, random_state=1), "iris",
+    ),
     "k-means": (lambda: cluster.KMeans(4, n_init=1, random_state=0), "iris"),
     "a Gaussian mixture": (lambda: mixture.GaussianMixture(3, random_state=0), "iris"),
     "a Gaussian process, by skl2onnx": (
@@ -312,6 +316,21 @@ def test_classifier_answers_as_its_source(name: str, converted: Callable[..., An
     check_classifier(model, rows, candidate.answer({"features": rows}))
     check_classifier(model, rows[:1], candidate.answer({"features": rows[:1]}))
     assert all(len(value) == 0 for value in candidate.answer({"features": rows[:0]}).values())
+
+
+@pytest.mark.parametrize("contamination", ["auto", *np.linspace(0.02, 0.5, 13)])
+def test_outliers_at_the_threshold_are_those_of_the_source(contamination, converted, wire) -> None:
+    features, _ = shipped("iris")
+    # Rounded, many rows are alike, and the threshold lies on the score of some.
+    model = ensemble.IsolationForest(n_estimators=30, contamination=contamination, random_state=2).fit(features.round())
+    rows = np.concatenate([features.round(), features, np.full((1, 4), 1e30)])
+    inputs = [wire.tensor("features", "FP64", (-1, 4))]
+    labels = converted(model, inputs, [wire.output("prediction", "Prediction", "INT64", (-1,))])
+    assert labels.answer({"features": rows})["prediction"].tolist() == model.predict(rows).tolist()
+    scores = converted(model, inputs, [wire.output("scores", "Scores", "FP64", (-1,))])
+    np.testing.assert_allclose(
+        scores.answer({"features": rows})["scores"], model.decision_function(rows), rtol=1e-12, atol=1e-15
+    )
 
 
 @pytest.mark.parametrize("name", REGRESSORS)
@@ -540,8 +559,8 @@ REFUSED = {
     "a kernel in Python": (
         lambda: svm.SVC(kernel=lambda a, b: a @ b.T), "the model", "kernel",
     ),
-    "outliers, which skl2onnx gets wrong": (
-        lambda: ensemble.IsolationForest(n_estimators=5, random_state=0), "IsolationForest", "single precision",
+    "an isolation forest of single rows": (
+        lambda: ensemble.IsolationForest(n_estimators=2, max_samples=1), "IsolationForest", "all scores are alike",
     ),
     "an operator that onnxruntime does not have": (
         gaussian_process.GaussianProcessClassifier, "GaussianProcessClassifier", "operator",

@@ -14,7 +14,6 @@ from paritygate.worker.sources._sklearn.writer import Classes, Table, Writer, nu
 
 KNOWN_WRONG: Final = {
     "GaussianProcessClassifier": "skl2onnx writes an operator for it that onnxruntime does not have",
-    "IsolationForest": "skl2onnx adds path lengths in single precision, which moves rows over the threshold",
     "RadiusNeighborsClassifier": "skl2onnx's graph for it fails on rows without neighbours",
     "RadiusNeighborsRegressor": "skl2onnx's graph for it fails on rows without neighbours",
 }

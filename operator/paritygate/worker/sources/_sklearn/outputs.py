@@ -10,12 +10,12 @@ import numpy as np
 from paritygate.api.report import OutputRole, OutputSignature, Signature
 from paritygate.api.spec import Datatype
 from paritygate.errors import ConfigurationError
-from paritygate.worker.sources._sklearn import compose, encode, ensembles, kernels, linear, scale, text
+from paritygate.worker.sources._sklearn import compose, encode, ensembles, isolation, kernels, linear, scale, text
 from paritygate.worker.sources._sklearn.dispatch import classify, regress, transform, unwrapped
 from paritygate.worker.sources._sklearn.writer import INT64, Block, Classes, Table, Writer
 from paritygate.worker.targets.onnx_graph import ELEMENT_TYPES
 
-TRANSLATION_MODULES = (compose, encode, ensembles, kernels, linear, scale, text)
+TRANSLATION_MODULES = (compose, encode, ensembles, isolation, kernels, linear, scale, text)
 """Imported for what they register."""
 
 
@@ -105,4 +105,5 @@ def _classes_of(estimator: Any, targets: int) -> list[Any]:
         return list(classes) if classes is not None else [member.classes_ for member in estimator.estimators_]
     if isinstance(classes, list):
         return classes
-    return [np.asarray(classes)]
+    # Detectors of outliers have scores and no classes: what they predict is -1 or 1.
+    return [np.asarray([-1, 1] if classes is None else classes)]
