@@ -1,6 +1,8 @@
 """A whole convert Job and the steps around validation, as their containers run, on folders instead of volumes."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from paritygate.api.artifacts import StageFailure, StageName
 from paritygate.api.digests import digest_of
 from paritygate.api.orders import Fetched, JobOrder, Published
+from paritygate.api.report import EvidenceSummary, Subject, Verdict
+from paritygate.api.spec import Equivalence
 from paritygate.errors import InfrastructureError
+from paritygate.storage.digests import digest_of_path
 from paritygate.storage.remote import MountedStore, ObjectStore
 from paritygate.worker import orders
 from paritygate.worker.__main__ import main
@@ -96,6 +101,22 @@ def test_a_convert_job_publishes_what_it_made_and_the_next_one_has_nothing_to_do
     assert Published.model_validate_json(step("publish", order)[1]).receipts == published.receipts
 
 
+def test_a_stage_whose_artefact_was_damaged_is_done_again(inputs, step):
+    order = convert_order(inputs)
+    step("fetch", order)
+    work(inputs)
+    published = Published.model_validate_json(step("publish", order)[1])
+    candidate = inputs / "store" / "artifacts" / published.receipts[-1].output.removeprefix("sha256:")
+    (candidate / "model.onnx").write_bytes(b"of somebody else")
+    assert step("fetch", order)[0] == 0
+    assert not (inputs / "volumes/inputs/done.json").exists()
+    for name in ("captured", "converted"):
+        shutil.rmtree(inputs / "volumes" / name / "out")
+    work(inputs)
+    assert Published.model_validate_json(step("publish", order)[1]).receipts == published.receipts
+    MountedStore(inputs / "store").fetch(published.receipts[-1].output, inputs / "whole")
+
+
 def test_a_validate_job_gets_what_it_judges_and_a_revision_what_it_serves(inputs, step):
     store = MountedStore(inputs / "store")
     digests = {}
@@ -131,6 +152,13 @@ def test_what_cannot_be_fetched_is_said_in_the_termination_message(inputs, step,
     assert (status, failure.reason, failure.failure) == (3, reason, "Configuration")
 
 
+def test_a_digest_that_differs_is_told_with_both(inputs, step):
+    stated = f"sha256:{'0' * 64}"
+    message = StageFailure.model_validate_json(step("fetch", convert_order(inputs, digest=stated))[1]).message
+    found = digest_of_path(inputs / "volumes/claims/models/iris.pkl")
+    assert f"spec.source.digest is {stated}, but what is there has {found}" in message
+
+
 def test_an_input_that_changed_during_the_run_is_refused(inputs, step):
     order = convert_order(inputs)
     fetched = Fetched.model_validate_json(step("fetch", order)[1])
@@ -144,6 +172,60 @@ def test_a_verdict_without_a_summary_is_no_evidence(inputs, step):
     order = convert_order(inputs).model_copy(update={"job": "Validate", "stage": digest_of("s")})
     status, message = step("publish", order)
     assert (status, StageFailure.model_validate_json(message).reason) == (3, "EvidenceMissing")
+
+
+def judged_order(folder, **fields):
+    """An order to judge, whose summary lies there already."""
+    order = convert_order(folder).model_copy(update={"job": "Validate", "stage": digest_of("s"), **fields})
+    out = folder / "volumes" / "judged" / "out"
+    out.mkdir(parents=True)
+    known = {name: digest_of(name) for name in ("source", "dataset", "capture", "candidate", "runtime", "policy")}
+    summary = EvidenceSummary(
+        stage=digest_of("s"), subject=Subject(**known), report=digest_of("r"), candidate="plain",
+        equivalence=Equivalence.NUMERIC, verdict=Verdict.FAILED, checks=(),
+    )  # fmt: skip
+    (out / "summary.json").write_text(summary.model_dump_json(by_alias=True))
+    return order
+
+
+def stored(folder, *names):
+    """Artefacts by name, written long ago and named by no receipt."""
+    store = MountedStore(folder / "store")
+    digests = {}
+    for name in names:
+        (folder / "made" / name).mkdir(parents=True)
+        (folder / "made" / name / "content").write_text(name)
+        digests[name] = store.put(folder / "made" / name)
+        os.utime(folder / "store" / "artifacts" / digests[name].removeprefix("sha256:"), (0, 0))
+    return digests
+
+
+def left(folder):
+    return {f"sha256:{path.name}" for path in (folder / "store" / "artifacts").iterdir()}
+
+
+def test_publish_sweeps_what_its_order_does_not_keep_and_spares_what_it_read_and_made(inputs, step):
+    made = stored(inputs, "serves", "read", "nobody's")
+    order = judged_order(inputs, kept=(made["serves"],), artefacts={StageName.CONVERT: made["read"]})
+    status, message = step("publish", order)
+    (receipt,) = Published.model_validate_json(message).receipts
+    assert status == 0
+    assert left(inputs) == {made["serves"], made["read"], receipt.output}
+
+
+def test_an_order_that_does_not_say_what_to_keep_sweeps_nothing(inputs, step):
+    made = stored(inputs, "serves", "nobody's")
+    assert step("publish", judged_order(inputs))[0] == 0
+    assert set(made.values()) < left(inputs)
+
+
+def test_a_sweep_that_fails_costs_no_verdict(inputs, step, monkeypatch):
+    def fail(*_):
+        raise InfrastructureError("StoreUnavailable", "the object store failed")
+
+    monkeypatch.setattr(MountedStore, "sweep", fail)
+    status, message = step("publish", judged_order(inputs, kept=()))
+    assert (status, len(Published.model_validate_json(message).receipts)) == (0, 1)
 
 
 @pytest.mark.parametrize("kind", ["mounted", "bucket"])
