@@ -72,8 +72,13 @@ class MountedStore:
     def fetch(self, digest: str, into: Path) -> None:
         """Brings an artefact. InfrastructureError (ArtefactLost)."""
         found = self._store.path(digest)
-        if found.is_dir():
-            shutil.copytree(found, into)
+        try:
+            if found.is_dir():
+                shutil.copytree(found, into)
+        except (FileNotFoundError, shutil.Error) as error:
+            if self._store.get(digest) is not None:
+                raise InfrastructureError("StoreUnavailable", f"artefact {digest} cannot be copied: {error}") from error
+            shutil.rmtree(into, ignore_errors=True)
         _check(into, digest)
 
     def record(self, receipt: Receipt) -> None:

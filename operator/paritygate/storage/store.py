@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from paritygate.api.artifacts import Receipt, StageName
 from paritygate.api.digests import canonical_json
-from paritygate.errors import InfrastructureError
+from paritygate.errors import ConfigurationError, InfrastructureError
 from paritygate.storage.digests import digest_of_path
 
 _SWEPT: Final = ".swept"
@@ -44,12 +44,12 @@ class Store:
         digest = digest_of_path(folder)
         target = self._artifact(digest)
         with disk_full_explained(target):
-            if target.exists() and digest_of_path(target) != digest:
-                self.discard(digest)
-            if target.exists():
-                os.utime(target)  # it is wanted again: a sweep that asks for its age must see that
-                shutil.rmtree(folder)
-                return digest
+            if self.get(digest) is not None:
+                with suppress(FileNotFoundError):
+                    os.utime(target)  # it is wanted again: a sweep that asks for its age must see that
+                    shutil.rmtree(folder)
+                    return digest
+            self.discard(digest)
             target.parent.mkdir(parents=True, exist_ok=True)
             for path in folder.rglob("*"):
                 if path.is_file():
@@ -67,6 +67,8 @@ class Store:
     def discard(self, digest: str) -> None:
         """Removes an artefact. Renamed first: whoever is interrupted leaves no half of it under its digest."""
         target = self._artifact(digest)
+        if not target.exists():
+            return
         with suppress(FileNotFoundError):
             aside = Path(tempfile.mkdtemp(suffix=_SWEPT, dir=target.parent))
             try:
@@ -77,7 +79,10 @@ class Store:
     def get(self, digest: str) -> Path | None:
         """The folder with that digest, its bytes checked; None where it is missing or was changed."""
         folder = self._artifact(digest)
-        return folder if folder.is_dir() and digest_of_path(folder) == digest else None
+        try:
+            return folder if folder.is_dir() and digest_of_path(folder) == digest else None
+        except ConfigurationError:  # it is being replaced, or holds what no artefact can
+            return None
 
     def path(self, digest: str) -> Path:
         """Where the folder with that digest lies; its bytes are not checked."""

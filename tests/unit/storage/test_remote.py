@@ -90,12 +90,13 @@ def test_publishers_of_the_same_artefact_do_not_disturb_each_other_or_readers(st
 
 
 def test_publishers_that_mend_the_same_damage_leave_the_whole(store, made, tmp_path):
-    folders = [made(f"copy-{number}", "the same") for number in range(6)]
-    receipt = published(store, folders[0], "a")
-    (files_of(tmp_path, receipt.output) / "data" / "weights").write_text("damaged")
-    with ThreadPoolExecutor(6) as pool:
-        assert set(pool.map(store.put, folders)) == {receipt.output}
-    assert store.receipt(receipt.stage, receipt.digest) == receipt
+    receipt = published(store, made("first", "the same"), "a")
+    for turn in range(8):
+        folders = [made(f"copy-{turn}-{number}", "the same") for number in range(6)]
+        (files_of(tmp_path, receipt.output) / "data" / "weights").write_text("damaged")
+        with ThreadPoolExecutor(6) as pool:
+            assert set(pool.map(store.put, folders)) == {receipt.output}
+        assert store.receipt(receipt.stage, receipt.digest) == receipt
 
 
 def test_what_a_publisher_that_was_killed_had_begun_is_no_artefact(tmp_path, made, aged):
