@@ -75,3 +75,24 @@ def test_truncated_graph_is_refused(tmp_path, take, columns):
     with pytest.raises(AgentError, match=r"cannot be read by onnxruntime") as error:
         take("ONNX", tmp_path / "model.onnx", columns)
     assert error.value.reason == "ModelUnreadable"
+
+
+def test_a_recurrent_network_outlives_a_batch_without_rows(tmp_path, take):
+    nodes = [
+        helper.make_node("Transpose", ["series"], ["steps"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["steps", "w", "r"], ["", "last"], hidden_size=2),
+        helper.make_node("Squeeze", ["last", "first"], ["state"]),
+    ]
+    values = [
+        numpy_helper.from_array(np.full((1, 8, 3), 0.1, np.float32), "w"),
+        numpy_helper.from_array(np.full((1, 8, 2), 0.1, np.float32), "r"),
+        numpy_helper.from_array(np.asarray([0]), "first"),
+    ]
+    inputs = [helper.make_tensor_value_info("series", TensorProto.FLOAT, ["rows", 5, 3])]
+    outputs = [helper.make_tensor_value_info("state", TensorProto.FLOAT, ["rows", 2])]
+    made = helper.make_graph(nodes, "g", inputs, outputs, values)
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    series = np.random.default_rng(0).normal(size=(40, 5, 3)).astype(np.float32)
+    taken = take("ONNX", tmp_path / "m.onnx", {"series": series})
+    (empty,) = taken.probes("empty-batch")
+    assert empty.refused is None

@@ -121,7 +121,11 @@ class OnnxModel(Model):
 
     def answer(self, inputs):
         feeds = {name: self._cast(name, column) for name, column in inputs.items()}
-        return OrderedDict(zip(self.outputs, self.native.run(None, feeds)))
+        if self.batch == 1 or any(len(column) for column in feeds.values()):
+            return OrderedDict(zip(self.outputs, self.native.run(None, feeds)))
+        # onnxruntime ends the process where a recurrent network gets no rows: one is asked and dropped instead.
+        one = {name: _row_of(column) for name, column in feeds.items()}
+        return OrderedDict(zip(self.outputs, [found[:0] for found in self.native.run(None, one)]))
 
     def role(self, name):
         if name in _LABELS and set(self.outputs) & set(_PROBABILITIES):
@@ -187,6 +191,11 @@ class OnnxModel(Model):
             cells = ["" if value is None else str(value) for value in column.reshape(-1)]
             return np.asarray(cells + [None], dtype=object)[:-1].reshape(column.shape)
         return np.ascontiguousarray(column).astype(dtype)
+
+
+def _row_of(empty):
+    """One row of zeros, or of empty text, of the shape of the rows that a batch without rows would have."""
+    return np.full((1,) + empty.shape[1:], "" if empty.dtype == object else 0, dtype=empty.dtype)
 
 
 def _classes(path):
