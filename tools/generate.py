@@ -1,5 +1,5 @@
 """Writes everything that is generated from the models: the CRD, JSON schemas, the reference of the resource and the
-chart's share.
+chart's share; and what pages show of the transcripts of tests.
 
 `make generate` runs it; continuous integration runs it and refuses a difference.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import chart
+import transcripts
 
 from paritygate.api import crd
 from paritygate.report import schema
@@ -34,6 +35,7 @@ def generated() -> dict[Path, str]:
         Path("docs/reference/modelmigration.md"): reference(),
         **schemas,
         **chart.files(),
+        **transcripts.files(),
     }
 
 

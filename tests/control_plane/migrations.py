@@ -111,7 +111,9 @@ class Work:
             report=digest_of(["report", order.stage]), candidate="plain", equivalence=order.spec.equivalence,
             verdict=self.verdict, checks=tuple(lines),
         )  # fmt: skip
-        return Receipt(stage=StageName.VALIDATE, digest=order.stage, output=digest_of("verdict"), summary=summary)
+        return Receipt(
+            stage=StageName.VALIDATE, digest=order.stage, output=digest_of(["verdict", order.stage]), summary=summary
+        )
 
 
 @contextlib.contextmanager

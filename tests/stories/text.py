@@ -179,9 +179,9 @@ class _Placeholders:
     def applied(self, text: str) -> str:
         """The text without anything that is only of one run."""
         text = re.sub(r"([0-9]/[0-9] nodes are available:).*", r"\1 …", text)  # the scheduler's words
-        text = re.sub(r"test-[0-9a-f]{10}", "models", text)
+        text = re.sub(r"test-[0-9a-f]{10}", "default", text)
         text = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z", "TIME", text)
-        text = re.sub(r"sha256:([0-9a-f]{64})", lambda m: f"sha256:{_LETTERS[self._index('digest', m[1])]}", text)
+        text = re.sub(r"\b[0-9a-f]{64}\b", lambda m: _LETTERS[self._index("digest", m[0])], text)
         text = re.sub(
             r"-(convert|validate)-([0-9a-f]{8})-([0-9]+)(-[a-z0-9]{5})?",
             lambda m: f"-{m[1]}-{_LETTERS[self._index('job', m[2])].lower()}-{m[3]}{'-pod' if m[4] else ''}",

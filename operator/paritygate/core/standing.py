@@ -110,11 +110,11 @@ def events_of(observed: Observed, status: ModelMigrationStatus) -> tuple[Planned
 def _standings(
     observed: Observed, outlook: Outlook, outputs: Mapping[StageName, str], accepted: Receipt | None
 ) -> dict[ConditionType, Standing]:
-    message = _message(observed, outlook)
+    message = _message(observed, outlook, accepted)
     found = {
         ConditionType.ASSESSED: _step(StageName.ASSESS, "SourceAssessed", outlook, outputs),
         ConditionType.CONVERTED: _step(StageName.CONVERT, "CandidateConverted", outlook, outputs),
-        ConditionType.PARITY_VERIFIED: _parity(outlook, accepted),
+        ConditionType.PARITY_VERIFIED: _parity(outlook, accepted, observed.artifacts),
     }
     if observed.serving:
         found[ConditionType.SERVING_AVAILABLE] = _serving(observed)
@@ -129,9 +129,12 @@ def _standings(
     return found
 
 
-def _message(observed: Observed, outlook: Outlook) -> str:
+def _message(observed: Observed, outlook: Outlook, accepted: Receipt | None) -> str:
     """What is wrong and, where nothing will happen by itself, whether anybody has to hurry: what goes on serving."""
     found = outlook.message[:_MAX_MESSAGE]
+    report = _report_uri(accepted, observed.artifacts)
+    if report is not None and outlook.step is Step.STALLED and outlook.stage is StageName.VALIDATE:
+        found += f"; report in {report}"
     halted = outlook.step in {Step.STALLED, Step.SUSPENDED}
     if halted and observed.serving and _serving(observed).status == "True":
         return f"{found}; revision {observed.traffic} goes on serving"
@@ -155,12 +158,14 @@ def _step(stage: StageName, reason: str, outlook: Outlook, outputs: Mapping[Stag
     return _at_fault(stage, outlook) or Standing("Unknown", "Pending", f"{stage} has not finished")
 
 
-def _parity(outlook: Outlook, accepted: Receipt | None) -> Standing:
+def _parity(outlook: Outlook, accepted: Receipt | None, artifacts: str | None) -> Standing:
     if accepted is not None and accepted.summary is not None:
         verdict = accepted.summary.verdict
         passed = verdict is Verdict.PASSED
+        uri = _report_uri(accepted, artifacts)
+        report = f"report {accepted.summary.report}" + (f" in {uri}" if uri else "")
         # What did not pass is Stalled for the same reason, which is told once.
-        return Standing("True" if passed else "False", f"Parity{verdict}", f"report {accepted.summary.report}")
+        return Standing("True" if passed else "False", f"Parity{verdict}", report)
     return _at_fault(StageName.VALIDATE, outlook) or Standing("Unknown", "Pending", "there is no evidence yet")
 
 
@@ -280,7 +285,7 @@ def _verdict(accepted: Receipt | None, artifacts: str | None) -> VerdictStatus |
     return VerdictStatus(
         result=summary.verdict,
         report_digest=summary.report,
-        report_uri=None if artifacts is None else artifacts + accepted.output.removeprefix("sha256:"),
+        report_uri=_report_uri(accepted, artifacts),
         evidence=canonical_json(summary.to_dict()).decode(),
         checks=tuple(
             CheckStatus(
@@ -293,6 +298,13 @@ def _verdict(accepted: Receipt | None, artifacts: str | None) -> VerdictStatus |
             for line in summary.checks
         ),
     )
+
+
+def _report_uri(accepted: Receipt | None, artifacts: str | None) -> str | None:
+    """The folder that holds the report; None = there is none, or nobody has said where."""
+    if accepted is None or artifacts is None:
+        return None
+    return artifacts + accepted.output.removeprefix("sha256:")
 
 
 def _revisions(observed: Observed, leftovers: Container[str]) -> tuple[RevisionStatus, ...]:

@@ -141,3 +141,12 @@ def test_the_step_at_fault_is_told_from_those_that_nobody_has_tried(world, at, w
     failed = replace(attempt_of(world, at=at), state=StageState.FAILED, failure=why)
     planned = plan(world.observed(attempts=(failed,)))
     assert {kind: condition(planned, kind).status for kind in wanted} == wanted
+
+
+def test_what_did_not_pass_says_where_its_report_lies(world):
+    receipts = world.receipts(Verdict.INCONCLUSIVE)
+    planned = plan(world.observed(receipts=receipts, artifacts="s3://store/artifacts/"))
+    folder = f"s3://store/artifacts/{receipts[-1].output.removeprefix('sha256:')}"
+    assert condition(planned, "Stalled").message.endswith(f"; report in {folder}")
+    assert condition(planned, "ParityVerified").message.endswith(f" in {folder}")
+    assert planned.status.verdict.report_uri == folder
