@@ -14,6 +14,8 @@ from paritygate.cluster.manifests.jobs import FAILED, QUEUE
 
 _PULLING: Final = {"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "RegistryUnavailable"}
 _INVALID: Final = {"InvalidImageName", "CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+CANDIDATE: Final = "candidate"
+"""The sidecar that a validate Job judges."""
 _PATIENCE: Final = timedelta(minutes=2)
 """How long a registry may stay away before the image is taken for missing."""
 _MAX_MESSAGE: Final = 2048
@@ -116,7 +118,7 @@ def _out_of_memory(pod: Object, container: str) -> StageFailure:
     )
     limit = one.get("resources", {}).get("limits", {}).get("memory")
     job = pod["metadata"].get("labels", {}).get("paritygate.dev/job", "convert")
-    field = "spec.serving.resources" if container in {"candidate", "server"} else f"spec.jobs.{job}.resources"
+    field = "spec.serving.resources" if container in {CANDIDATE, "server"} else f"spec.jobs.{job}.resources"
     if limit is None:
         return infrastructure("OutOfMemory", f"container {container} was killed when its node ran out of memory")
     return configuration(
@@ -144,10 +146,16 @@ def suspended(job: Object) -> StageFailure:
 def holding_up(pods: Iterable[Object], now: datetime) -> StageFailure | None:
     """What holds up a pod that has not ended; None = nothing that is known."""
     for pod in pods:
-        found = _unscheduled(pod) or next(_waiting(pod, now), None)
+        found = _unscheduled(pod) or next(_waiting(pod, now), None) or _hopeless_candidate(pod)
         if found is not None:
             return found
     return None
+
+
+def _hopeless_candidate(pod: Object) -> StageFailure | None:
+    """Why the candidate's server ends however often it is started again, while the stage that asks it waits for it."""
+    ends = (_of_container(pod, name, state) for name, state in terminated(pod) if name == CANDIDATE)
+    return next((found for found in ends if found and found.failure is FailureClass.CONFIGURATION), None)
 
 
 def _unscheduled(pod: Object) -> StageFailure | None:

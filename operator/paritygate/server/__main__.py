@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return _serve(options, threads)
     except StartError as error:
-        complain(error.message)
+        complain(error.message, error.exit_status)
         return error.exit_status
 
 

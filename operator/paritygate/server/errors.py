@@ -41,6 +41,11 @@ class StartError(ParityGateError):
         self.exit_status = exit_status
 
 
-def complain(message: str) -> None:
-    """One line on standard error for the person who started the server."""
-    print(f"paritygate.server: {' '.join(message.split())}", file=sys.stderr, flush=True)  # noqa: T201
+def complain(message: str, exit_status: int) -> None:
+    """One line on standard error for the person who started the server; what a model is at fault for, in a pod too."""
+    from paritygate.agent import stage  # noqa: PLC0415 - only a server that cannot serve needs it
+
+    text = " ".join(message.split())
+    print(f"paritygate.server: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    if exit_status == EXIT_MODEL:
+        stage.tell({"failure": "Configuration", "reason": "CandidateNotServable", "message": text})

@@ -133,7 +133,7 @@ class Service(uvicorn.Server):
             _LOG.error(problem, extra={"model": model.name, "revision": model.revision})
 
     def _fail(self, message: str, exit_status: int) -> None:
-        complain(message)
+        complain(message, exit_status)
         self.app.obstacle = message
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop, exit_status)

@@ -77,3 +77,28 @@ def test_what_holds_up_a_pod_is_known(seen, later, reason, kind):
 
 def test_a_pod_that_only_starts_is_not_held_up():
     assert failures.holding_up([pod(state={"waiting": {"reason": "PodInitializing"}})], NOW) is None
+
+
+def candidate(**state):
+    beside = {"name": "candidate", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, **state}
+    found = pod(status={"initContainerStatuses": [beside]})
+    found["spec"]["initContainers"] = [{"name": "candidate", "resources": {"limits": {"memory": "1Gi"}}}]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ended", "reason"),
+    [
+        ({"exitCode": 137, "reason": "OOMKilled"}, "OutOfMemory"),
+        ({"exitCode": 3, "message": SAID}, "ModelUnloadable"),
+    ],
+)
+def test_a_candidate_that_can_never_serve_is_not_waited_for(ended, reason):
+    for seen in (candidate(lastState={"terminated": ended}), candidate(state={"terminated": ended})):
+        found = failures.holding_up([seen], NOW)
+        assert (found.reason, found.failure) == (reason, "Configuration")
+
+
+@pytest.mark.parametrize("code", [0, 1, 143])
+def test_a_candidate_that_may_serve_the_next_time_is_waited_for(code):
+    assert failures.holding_up([candidate(lastState={"terminated": {"exitCode": code}})], NOW) is None

@@ -11,6 +11,9 @@ import httpx
 import numpy as np
 import pytest
 
+from paritygate.api.artifacts import StageFailure
+from paritygate.server.__main__ import main
+
 
 def _input(**changes: object) -> dict[str, object]:
     return {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4], **changes}
@@ -352,3 +355,14 @@ def test_every_answer_names_the_revision(identity) -> None:
     revision = identity.service.app.model.revision
     for response in (identity.infer(_request(_input())), identity.infer({}), httpx.get(identity.url + "/v2")):
         assert response.headers["x-model-revision"] == revision
+
+
+def test_what_a_model_is_at_fault_for_is_left_where_a_cluster_looks(tmp_path, monkeypatch):
+    told = tmp_path / "termination-log"
+    monkeypatch.setenv("PARITYGATE_TERMINATION", str(told))
+    assert main(["--model", str(tmp_path / "m.onnx"), "--port", "99999"]) == 64
+    assert not told.exists()
+    assert main(["--model", str(tmp_path / "m.onnx"), "--golden", str(tmp_path / "none")]) == 3
+    failure = StageFailure.model_validate_json(told.read_bytes())
+    assert (failure.failure, failure.reason) == ("Configuration", "CandidateNotServable")
+    assert "none" in failure.message

@@ -192,5 +192,5 @@ def server_container(name: str, image: str, resources: Resources, *, golden: boo
     command += ["--port", str(pods.PORT), "--drain-seconds", "5" if golden else "0"]
     command += ["--golden", "/model/verdict"] if golden else []
     return pods.container(
-        name, image, command, mounts=[pods.mount("model", read_only=True)], resources=resources
-    )  # fmt: skip
+        name, image, command, env=[_TERMINATION], mounts=[pods.mount("model", read_only=True)], resources=resources
+    )
