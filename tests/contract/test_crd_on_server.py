@@ -95,13 +95,23 @@ def test_a_stale_status_write_is_refused(migrations, namespace):
     assert refused.value.code == 409
 
 
+SERVES = {
+    "name": "churn-1a2b3c4d",
+    "role": "Stable",
+    "state": "Serving",
+    "digest": f"sha256:{'1' * 64}",
+    "reportDigest": f"sha256:{'2' * 64}",
+}
+
+
 def test_the_columns_tell_the_story(migrations, namespace):
     applied(migrations, namespace, manifest())
     ready = {
         "type": "Ready", "status": "False", "reason": "ParityFailed", "message": "output 'logits' is off",
         "observedGeneration": 1, "lastTransitionTime": CREATED,
     }  # fmt: skip
-    status = {"observedGeneration": 1, "phase": "Failed", "conditions": [ready], "verdict": VERDICT}
+    status = {"observedGeneration": 1, "phase": "Failed", "conditions": [ready], "verdict": VERDICT,
+              "revisions": [SERVES]}  # fmt: skip
     migrations.patch("ModelMigration", "churn", namespace, {"status": status}, part="status")
     table = migrations.request("GET", path_of("ModelMigration", namespace), accept=TABLE)
     names = [column["name"] for column in table["columnDefinitions"]]
@@ -115,6 +125,7 @@ def test_the_columns_tell_the_story(migrations, namespace):
         "Source": "SKLearn",
         "Target": "ONNX",
         "Verdict": "Failed",
+        "Serving": "churn-1a2b3c4d",
         "Reason": "ParityFailed",
         "Message": "output 'logits' is off",
     }
