@@ -2,7 +2,7 @@
 
 import pytest
 
-from doubles.cluster import NAMESPACE, Cluster
+from doubles.cluster import NAMESPACE, SETTINGS, Cluster
 from paritygate.api.orders import JobOrder
 from paritygate.cluster.manifests.pods import ALLOWED
 from paritygate.errors import Conflict
@@ -231,3 +231,22 @@ def test_a_spec_that_is_rolled_back_needs_no_job():
     assert {job["metadata"]["name"] for job in cluster.api.all("Job")} == jobs
     assert cluster.migration["status"]["verdict"]["result"] == "Passed"
     assert cluster.condition("Ready")["reason"] == "RollingOut"
+
+
+# --- Orders
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_the_judging_server_must_be_the_one_whose_identity_is_stated(stated):
+    images = {role: dict(image) for role, image in SETTINGS["images"].items()}
+    images["server"].pop("identity", None)
+    identity = f"sha256:{'1d' * 32}"
+    cluster = Cluster(
+        {"images": {**images, "server": {**images["server"], **({"identity": identity} if stated else {})}}}
+    )
+    cluster.settle()
+    cluster.finish()
+    cluster.settle()
+    judged = next(order for order in map(order_of, cluster.api.all("Job")) if order.job == "Validate")
+    assert judged.server_identity == (identity if stated else None)
+    assert (judged.runtime == identity) is stated
