@@ -6,6 +6,7 @@ chart's share; and what pages show of the transcripts of tests.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import chart
 import transcripts
 
 from paritygate.api import crd
+from paritygate.cluster.settings import Settings
 from paritygate.report import schema
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +28,42 @@ A manifest that breaks a rule below is refused with file, line, field, what was 
 problem at once, by `paritygate run` as well as by a cluster.
 """
 
+CONFIGURATION = """# Operator configuration
+
+Generated from the models in `paritygate.cluster.settings` by `make generate`; change those. `paritygate operator
+--config FILE` reads it once, at the start; the Helm chart writes it from `images`, `namespaces` and `config`. A field
+with `*` is required.
+
+The shortest file:
+
+```yaml
+images:
+  worker: {name: "registry.example/paritygate/worker@sha256:…"}
+  server: {name: "registry.example/paritygate/server@sha256:…"}
+```
+
+A file that is wrong ends the operator with exit status 64 and every problem at once: line, field, what was found and
+what would work. Beside what the tables say it must hold that:
+
+- `caps.activeRunsPerNamespace` is at most `caps.activeRuns`, `caps.deadline` at least 1m and `resync` at least 30s;
+- no request under `defaults` is above its limit.
+
+**Floors** and **caps** bound what manifests may state: a manifest can tighten and not loosen. One that does is
+`Stalled` with reason `InvalidSpec`, and the message names each field, what it states and what this cluster takes;
+what serves stays. Where the default of a field is looser than the floor, manifests must state it.
+
+Beyond `activeRuns` and `activeRunsPerNamespace` migrations wait, the oldest first, with reason `Queued`; the message
+names the cap, and how many asked before. To have Jobs wait in a queue of Kueue, state `jobs.queueName` in the
+manifest.
+
+Images are pinned by a migration when it starts. A new version of the operator, or other images here, change nothing
+for migrations that run or serve until their spec, or `runID`, changes. `defaults.serving` and `nodeSelector` are part
+of what is judged: changing them has models judged anew.
+
+`defaults.storage` is [`spec.storage`](modelmigration.md#specstorage) of a manifest that states none; absent = every
+manifest must state its own.
+"""
+
 
 def generated() -> dict[Path, str]:
     """Path relative to the repository → content."""
@@ -33,6 +71,7 @@ def generated() -> dict[Path, str]:
     return {
         Path("crds") / crd.FILE_NAME: crd.crd_yaml(),
         Path("docs/reference/modelmigration.md"): reference(),
+        Path("docs/reference/operator-configuration.md"): configuration(),
         **schemas,
         **chart.files(),
         **transcripts.files(),
@@ -48,8 +87,26 @@ def reference() -> str:
     return "\n".join(lines)
 
 
-def _section(path: str, schema: Mapping[str, Any]) -> Iterator[str]:
-    yield f"## {path}\n"
+def configuration() -> str:
+    """The reference of the operator's configuration in Markdown."""
+    schema = crd.structural_schema(_without_names(Settings.model_json_schema(by_alias=True)), "Settings")
+    schema["properties"]["defaults"]["properties"].pop("storage")  # a manifest's own, described there
+    for field in schema["properties"]["defaults"]["properties"].values():
+        if isinstance(field.get("default"), dict):
+            field["description"] += f" Default: `{json.dumps(field['default'])}`."
+    return "\n".join([CONFIGURATION, *_section("The file", schema, "")]).rstrip() + "\n"
+
+
+def _without_names(schema: Any) -> Any:
+    """Without `propertyNames`, which no structural schema has: descriptions say what keys are."""
+    if isinstance(schema, dict):
+        return {key: _without_names(value) for key, value in schema.items() if key != "propertyNames"}
+    return [_without_names(one) for one in schema] if isinstance(schema, list) else schema
+
+
+def _section(title: str, schema: Mapping[str, Any], path: str | None = None) -> Iterator[str]:
+    """`path`: how its fields are named from the top; None = like the title."""
+    yield f"## {title}\n"
     yield f"{schema.get('description', '')}\n"
     yield "| field | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
@@ -60,7 +117,13 @@ def _section(path: str, schema: Mapping[str, Any]) -> Iterator[str]:
         yield f"| `{name}`{required} | {_type(field)} | {default} | {field.get('description', '')} |"
         item = field.get("items", field)
         if "properties" in item:
-            inner.append((f"{path}.{name}" + ("[]" if "items" in field else ""), item))
+            inner.append(
+                (
+                    ".".join(filter(None, (title if path is None else path, name)))
+                    + ("[]" if "items" in field else ""),
+                    item,
+                )
+            )
     yield ""
     rules = schema.get("x-kubernetes-validations", ())
     if rules:

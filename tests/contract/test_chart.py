@@ -14,7 +14,7 @@ from control_plane.fixtures import tool
 from control_plane.kubelet import Kubelet
 from control_plane.migrations import Work, is_ready, migration, operating
 from control_plane.scripts import Outcome
-from paritygate.cluster.settings import load_settings
+from paritygate.cluster.configuration import load_settings
 
 CHART = Path(__file__).parents[2] / "charts" / "paritygate"
 DIGEST = f"sha256:{'1' * 64}"

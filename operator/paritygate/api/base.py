@@ -94,6 +94,19 @@ MigrationName = Annotated[
 ]
 """The name of a ModelMigration: a DNS label of at most 40 characters, so that names of children fit 63."""
 
+PinnedImage = Annotated[str, StringConstraints(strict=True, pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$", max_length=512)]
+"""An image by digest."""
+
+Namespace = Annotated[
+    str, StringConstraints(strict=True, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", max_length=63)
+]
+"""The name of a namespace."""
+
+Registry = Annotated[
+    str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?(/[^\s:@]*)?$", max_length=256)
+]
+"""A registry of images, or a folder in one."""
+
 _DURATION_PART = re.compile(r"([0-9]+)(ms|s|m|h|d)")
 _DURATION_UNITS = {
     "ms": timedelta(milliseconds=1),

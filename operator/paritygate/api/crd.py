@@ -126,8 +126,12 @@ def _resource() -> dict[str, Any]:
 
 def structural(model: type[BaseModel]) -> dict[str, Any]:
     """A model's schema as Kubernetes takes it. NotStructural: it cannot be said."""
-    schema = model.model_json_schema(mode="validation", by_alias=True)
-    return _node(schema, schema.get("$defs", {}), model.__name__, ())
+    return structural_schema(model.model_json_schema(mode="validation", by_alias=True), model.__name__)
+
+
+def structural_schema(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A JSON schema of pydantic's as Kubernetes takes it; messages call it `name`. NotStructural: it cannot be said."""
+    return _node(schema, schema.get("$defs", {}), name, ())
 
 
 def _node(schema: Mapping[str, Any], definitions: Mapping[str, Any], at: str, seen: tuple[str, ...]) -> dict[str, Any]:

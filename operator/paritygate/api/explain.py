@@ -10,7 +10,16 @@ from typing import Annotated, Any, Final, get_args, get_origin
 from pydantic import BaseModel, StringConstraints
 from pydantic_core import ErrorDetails
 
-from paritygate.api.base import DecimalString, Digest, DurationString, MigrationName, ProbabilityString
+from paritygate.api.base import (
+    DecimalString,
+    Digest,
+    DurationString,
+    MigrationName,
+    Namespace,
+    PinnedImage,
+    ProbabilityString,
+    Registry,
+)
 from paritygate.api.located import did_you_mean
 from paritygate.api.rules import Place
 from paritygate.api.spec import (
@@ -52,6 +61,9 @@ WANTED: Final[Mapping[str, str]] = {
     _pattern(ServiceName): "lower-case letters, digits and hyphens, beginning with a letter",
     _pattern(ImageName): "an image without spaces, e.g. registry.example/model:1.2",
     _pattern(Quantity): "a quantity, e.g. 500m or 2Gi",
+    _pattern(PinnedImage): "an image with its digest, e.g. registry.example/worker@sha256:… with 64 hexadecimal digits",
+    _pattern(Namespace): "the name of a namespace: at most 63 lower-case letters, digits and hyphens",
+    _pattern(Registry): "a registry, with or without a folder, e.g. registry.example/team",
     ENVIRONMENT_VARIABLE: "the name of an environment variable, e.g. LANG",
     OBJECT_STORE: "a bucket with a prefix, e.g. s3://bucket/prefix",
     _pattern(RunID): "letters, digits, dots, underscores and hyphens",

@@ -18,8 +18,9 @@ from paritygate.api.status import InputDigests, ModelMigrationStatus, RunStatus,
 from paritygate.cluster import failures, references
 from paritygate.cluster.cache import Object, Snapshot, ended, owner_uid
 from paritygate.cluster.failures import moment
+from paritygate.cluster.floors import violations
 from paritygate.cluster.manifests import pods, serving
-from paritygate.cluster.settings import Settings, digest_of_image, violations
+from paritygate.cluster.settings import Settings, digest_of_image
 from paritygate.core import stages
 from paritygate.core.observed import Attempt, Inputs, Observed, Revision
 from paritygate.errors import InvalidManifest

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Final
 
-import yaml
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from paritygate.api.base import DecimalString, Digest, DurationString, Model, decimal, duration
+from paritygate.api.base import (
+    DecimalString,
+    Digest,
+    DurationString,
+    Model,
+    Namespace,
+    PinnedImage,
+    ProbabilityString,
+    Registry,
+    duration,
+)
 from paritygate.api.digests import digest_of_bytes
-from paritygate.api.spec import Equivalence, ModelMigrationSpec, ObjectName, Quantity, Resources, SourceFormat, Storage
-from paritygate.errors import InvalidSettings
+from paritygate.api.rules import Place
+from paritygate.api.spec import (
+    Confidence,
+    Equivalence,
+    LabelValue,
+    ObjectName,
+    Quantity,
+    Resources,
+    SourceFormat,
+    Storage,
+)
 
-_STRICTEST_FIRST: Final = (Equivalence.NUMERIC, Equivalence.DECISION, Equivalence.METRIC)
-PinnedImage = Annotated[str, StringConstraints(strict=True, pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$", max_length=512)]
+_SHORTEST_RESYNC: Final = timedelta(seconds=30)
+_SHORTEST_DEADLINE: Final = timedelta(minutes=1)
+_UNITS: Final = {
+    "": Decimal(1), "m": Decimal("0.001"), "k": Decimal(1000),
+    **{unit: Decimal(1000) ** power for power, unit in enumerate("MGTPE", 2)},
+    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
+}  # fmt: skip
 
 
 def digest_of_image(name: str) -> str:
@@ -34,6 +60,7 @@ class WorkerImage(Model):
     """The image of Jobs, by digest, so that it is known what does the work."""
 
     name: PinnedImage
+    """The image with its digest."""
     identity: Annotated[dict[SourceFormat, Environments], Field(max_length=64)] = {}
     """What `python -m paritygate.worker identity` prints in the image, as its build recorded it. With it, stage digests
     equal those of a machine with the same packages; a format that is not listed goes by the image's digest."""
@@ -48,6 +75,7 @@ class ServerImage(Model):
     """The image of the candidate, by digest, so that what was judged is what serves."""
 
     name: PinnedImage
+    """The image with its digest."""
     identity: Digest | None = None
     """What `python -m paritygate.server --identity-digest` prints in a pod of the image with `defaults.serving`;
     None = the image's digest. With it, Validate's digest equals that of a machine with the same packages, processor
@@ -72,13 +100,20 @@ class Floors(Model):
     """The loosest that a manifest may state; it can tighten, and not loosen."""
 
     loosest_equivalence: Equivalence = Equivalence.METRIC
-    max_flip_rate: DecimalString | None = None
-    """Highest `validation.decisions.maxFlipRate`; None = any."""
+    max_flip_rate: ProbabilityString | None = None
+    """Highest `maxFlipRate` of `validation.decisions` and of slices; None = any."""
+    max_tie_rate: ProbabilityString | None = None
+    """Highest `validation.decisions.maxTieRate`; None = any."""
+    max_drop: DecimalString | None = None
+    """Highest `maxDrop` of metrics and of slices, whatever the metric; None = any."""
     rtol: DecimalString | None = None
-    """Highest stated relative tolerance; None = any."""
-    min_confidence: DecimalString = "0.5"
-    registries: Annotated[tuple[str, ...], Field(max_length=64)] = ()
-    """Prefixes of images that sources may run in; none = any."""
+    """Highest relative tolerance that is stated; None = any. What is not stated is derived, whatever stands here."""
+    atol: DecimalString | None = None
+    """Highest absolute tolerance that is stated; None = any."""
+    min_confidence: Confidence = "0.5"
+    """Lowest `validation.confidence`."""
+    registries: Annotated[tuple[Registry, ...], Field(max_length=64)] = ()
+    """Registries, with or without a folder, of images that sources may run in; none = any."""
 
 
 class Caps(Model):
@@ -87,15 +122,19 @@ class Caps(Model):
     active_runs: Annotated[int, Field(ge=1, le=100_000)] = 20
     """Migrations with work at hand, over all namespaces."""
     active_runs_per_namespace: Annotated[int, Field(ge=1, le=100_000)] = 10
+    """Of these, in one namespace."""
     deadline: DurationString = "24h"
     """Longest `jobs.deadline`."""
     retries: Annotated[int, Field(ge=0, le=10)] = 5
+    """Highest `jobs.retries`."""
     replicas: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Most replicas that a migration may serve with, `serving.autoscaling.maxReplicas` included."""
     workers: Annotated[int, Field(ge=1, le=256)] = 16
     """Migrations that are reconciled at once."""
     requests_per_second: Annotated[int, Field(ge=1, le=10_000)] = 100
     """That we allow ourselves on the API server."""
     burst: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Requests that may go at once."""
 
 
 class Defaults(Model):
@@ -104,91 +143,84 @@ class Defaults(Model):
     storage: Storage | None = None
     """None = every manifest must say where its artefacts are kept."""
     convert: Resources = Resources(requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "4Gi"})
+    """Of the container that does the work in a convert Job, where `jobs.convert.resources` says nothing."""
     validation: Resources = Resources(requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "4Gi"})
+    """The same in a validate Job, where `jobs.validate.resources` says nothing."""
     serving: Resources = Resources(requests={"cpu": "500m", "memory": "512Mi"}, limits={"cpu": "1", "memory": "1Gi"})
+    """Of each replica, where `serving.resources` says nothing. Part of what is judged: another value has models that go
+    by it judged anew."""
     scratch: Quantity = "10Gi"
     """Most that a Job's working volumes may hold, each."""
 
 
-class Settings(Model):
-    """All of it. A file of this shape is named to `paritygate operator --config`."""
+class Unchecked(Model):
+    """All of it, each value right in itself."""
 
     images: Images
     floors: Floors = Floors()
     caps: Caps = Caps()
     defaults: Defaults = Defaults()
-    namespaces: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    namespaces: Annotated[tuple[Namespace, ...], Field(max_length=1000)] = ()
     """That are looked after; none = all."""
     resync: DurationString = "10m"
     """How often everything is listed anew, to find deletions that no event told of."""
-    node_selector: Annotated[dict[str, str], Field(max_length=16)] = {}
-    """Of pods that judge and pods that serve: their processors must be of one class."""
+    node_selector: Annotated[dict[str, LabelValue], Field(max_length=16)] = {}
+    """Of pods that judge and pods that serve: their processors must be of one class. Part of what is judged."""
     node_local_classes: Annotated[tuple[ObjectName, ...], Field(max_length=64)] = ()
     """Storage classes whose volumes bind their pods to one node, so that replicas can share a ReadWriteOnce claim."""
 
+
+class Settings(Unchecked):
+    """All of it. A file of this shape is named to `paritygate operator --config`."""
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        caps = self.caps
-        if caps.active_runs_per_namespace > caps.active_runs:
-            raise ValueError(
-                f"caps.activeRunsPerNamespace is {caps.active_runs_per_namespace}, above caps.activeRuns, "
-                f"{caps.active_runs}; lower it"
-            )
-        if duration(self.resync).total_seconds() < 30:  # noqa: PLR2004 - the field's own floor
-            raise ValueError(f"resync is {self.resync}; every listing loads the API server: use at least 30s, e.g. 10m")
+        found = contradictions(self)
+        if found:
+            raise PydanticCustomError("contradiction", "{said}", {"said": "; ".join(one.message for one in found)})
         return self
 
 
-def load_settings(file: Path) -> Settings:
-    """The configuration in a file. InvalidSettings: every problem at once."""
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return Settings.model_validate(content)
-    except (OSError, yaml.YAMLError) as error:
-        raise InvalidSettings([f"{file}: cannot be read ({error})"]) from error
-    except ValidationError as error:
-        raise InvalidSettings(
-            [f"{file}: {'.'.join(map(str, p['loc'])) or 'the whole'}: {p['msg']}" for p in error.errors()]
-        ) from error
+@dataclass(frozen=True)
+class Contradiction:
+    """Values that do not go together."""
+
+    place: Place
+    """Where it is said, as fields of the file."""
+    message: str
+    others: tuple[Place, ...] = ()
+    """What it does not go together with."""
 
 
-def violations(spec: ModelMigrationSpec, settings: Settings) -> list[str]:
-    """What a manifest asks for that cannot work here, or that the configuration forbids; one sentence each."""
-    floors, caps = settings.floors, settings.caps
-    found = []
-    if spec.source.environment is not None and spec.source.environment.virtualenv is not None:
+def contradictions(settings: Unchecked) -> list[Contradiction]:
+    """All of them."""
+    caps, found = settings.caps, []
+    if caps.active_runs_per_namespace > caps.active_runs:
         found.append(
-            "spec.source.environment.virtualenv is for one machine; in a cluster state environment.image, "
-            "e.g. image: {name: registry.example/model:1.2}"
+            Contradiction(
+                ("caps", "activeRunsPerNamespace"),
+                f"is {caps.active_runs_per_namespace}, above caps.activeRuns, {caps.active_runs}; lower it",
+                (("caps", "activeRuns"),),
+            )
         )
-    image = spec.source.environment.image.name if spec.source.environment and spec.source.environment.image else None
-    if image and floors.registries and not image.startswith(floors.registries):
-        found.append(
-            f"spec.source.environment.image.name is {image!r}; images must come from {', '.join(floors.registries)}"
-        )
-    if _STRICTEST_FIRST.index(spec.equivalence) > _STRICTEST_FIRST.index(floors.loosest_equivalence):
-        found.append(f"equivalence is {spec.equivalence}; this cluster takes {floors.loosest_equivalence} or stricter")
-    found += _loosened(
-        "spec.validation.decisions.maxFlipRate", spec.validation.decisions.max_flip_rate, floors.max_flip_rate
-    )
-    found += _loosened("spec.validation.numeric.rtol", spec.validation.numeric.rtol, floors.rtol)
-    for output in spec.validation.numeric.outputs:
-        found += _loosened(f"spec.validation.numeric.outputs[{output.name}].rtol", output.rtol, floors.rtol)
-    if decimal(spec.validation.confidence) < decimal(floors.min_confidence):
-        found.append(
-            f"spec.validation.confidence is {spec.validation.confidence}; at least {floors.min_confidence} is asked"
-        )
-    if duration(spec.jobs.deadline) > duration(caps.deadline):
-        found.append(f"spec.jobs.deadline is {spec.jobs.deadline}; at most {caps.deadline} is allowed")
-    if spec.jobs.retries > caps.retries:
-        found.append(f"spec.jobs.retries is {spec.jobs.retries}; at most {caps.retries} are allowed")
-    most = spec.serving.autoscaling.max_replicas if spec.serving.autoscaling else spec.serving.replicas or 0
-    if most > caps.replicas:
-        found.append(f"spec.serving asks for {most} replicas; at most {caps.replicas} are allowed")
+    if duration(settings.resync) < _SHORTEST_RESYNC:
+        said = f"is {settings.resync}; every listing loads the API server: use at least 30s, e.g. 10m"
+        found.append(Contradiction(("resync",), said))
+    if duration(caps.deadline) < _SHORTEST_DEADLINE:
+        said = f"is {caps.deadline}, in which no stage ends; use at least 1m, e.g. 24h"
+        found.append(Contradiction(("caps", "deadline"), said))
+    for use in ("convert", "validation", "serving"):
+        resources: Resources = getattr(settings.defaults, use)
+        for name, asked in resources.requests.items():
+            limit = resources.limits.get(name)
+            if limit is not None and amount(asked) > amount(limit):
+                at: Place = ("defaults", use, "requests", name)
+                said = f"is {asked}, above the limit, {limit}; Kubernetes would refuse every pod"
+                found.append(Contradiction(at, said, (("defaults", use, "limits", name),)))
     return found
 
 
-def _loosened(field: str, stated: str | None, floor: str | None) -> list[str]:
-    if stated is None or floor is None or decimal(stated) <= decimal(floor):
-        return []
-    return [f"{field} is {stated}; this cluster takes at most {floor}"]
+def amount(quantity: str) -> Decimal:
+    """The number that a quantity of Kubernetes names."""
+    number = quantity.rstrip("mkKMGTPEi")
+    return Decimal(number) * _UNITS[quantity[len(number) :]]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from paritygate import __version__
+from paritygate.cluster.configuration import load_settings
 from paritygate.cluster.connection import connection
-from paritygate.cluster.settings import load_settings
 from paritygate.errors import ParityGateError, UsageError
 from paritygate.handlers import logs
 from paritygate.handlers.operator import Deposed, Identity, Operator

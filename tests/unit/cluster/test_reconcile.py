@@ -121,7 +121,7 @@ def test_nothing_is_done_for_a_migration(state):
     ("spec", "said"),
     [
         ({"jobs": {"unheardOf": 1}}, "spec.jobs.unheardOf: Extra inputs are not permitted"),
-        ({"jobs": {"retries": 6}}, "spec.jobs.retries is 6; at most 5"),
+        ({"jobs": {"retries": 6}}, "spec.jobs.retries is 6; this cluster takes at most 5"),
     ],
     ids=["that this operator cannot read", "that the configuration forbids"],
 )
