@@ -121,7 +121,8 @@ class Cluster:
         self.api.put(pod_of(job, ends))
         kind = {"type": "Failed", "reason": "PodFailurePolicy"} if failed else {"type": "Complete"}
         condition = {**kind, "status": "True", "lastTransitionTime": stamp(self.now)}
-        return self.api.put({**job, "status": {"startTime": stamp(self.now), "conditions": [condition]}})
+        status = {"startTime": stamp(self.now), **job.get("status", {}), "conditions": [condition]}
+        return self.api.put({**job, "status": status})
 
     def bring_up(self) -> None:
         """Every Deployment gets its replicas."""

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from control_plane.scripts import OUT_OF_MEMORY
-from doubles.cluster import KEY, NAMESPACE, Cluster
+from doubles.cluster import KEY, NAMESPACE, Cluster, stamp
 from paritygate.api.report import Verdict
 from paritygate.cluster.keys import Key
 from paritygate.errors import Conflict, Unavailable
@@ -122,6 +122,7 @@ def test_what_an_earlier_leader_counted_is_not_counted_again():
 def test_how_long_a_stage_took_is_the_time_of_its_job():
     cluster = counted()
     cluster.settle()
+    cluster.api.put({**cluster.job, "status": {"startTime": stamp(cluster.now)}})
     cluster.pass_time(90)
     cluster.finish()
     cluster.reconcile()
