@@ -15,6 +15,8 @@ STEPS: Final = r"/[.][.]?(/|$)"
 """What a path inside a claim may not hold."""
 HINT: Final = "use s3://, gs://, az://, https:// or pvc://claim/path"
 
+CUT: Final = "what follows ? or # would not be read; use an address without them"
+
 
 def scheme_of(uri: str) -> str | None:
     """The scheme; None = a path."""
@@ -30,6 +32,11 @@ def is_known(uri: str) -> bool:
 def is_sound(uri: str) -> bool:
     """Whether an address of a claim names a claim and a path that stays inside it; True for all other addresses."""
     return not uri.startswith("pvc://") or (re.search(CLAIM, uri) is not None and re.search(STEPS, uri) is None)
+
+
+def is_cut(uri: str) -> bool:
+    """Whether an address has a query or a fragment, such as that of a signed link, which no store takes."""
+    return scheme_of(uri) not in {None, "pvc"} and any(mark in uri for mark in "?#")
 
 
 def in_claim(uri: str) -> tuple[str, str] | None:

@@ -216,7 +216,7 @@ class Applier:
         )  # fmt: skip
         body = serving.deployment(plan)
         there = await self._create(DEPLOYMENTS, body, _is_labelled)
-        if serving.altered({**there, "metadata": body["metadata"]}):
+        if serving.strayed(there, body):
             await self._restore(there, body)
 
     async def _restore(self, there: Object, body: Object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -440,8 +441,13 @@ def _artifacts(snapshot: Snapshot, spec: ModelMigrationSpec, settings: Settings)
     return f"{where}/{pods.store_folder(snapshot.key.namespace, snapshot.key.name)}/artifacts/"
 
 
+def _stamp(deployment: Object, key: str) -> str | None:
+    """A digest that stands on a Deployment; None = somebody took it away or wrote something else there."""
+    text = deployment["metadata"].get("annotations", {}).get(key, "")
+    return text if re.fullmatch(r"sha256:[0-9a-f]{64}", text) else None
+
+
 def _revision(deployment: Object, spec: ModelMigrationSpec) -> Revision:
-    stamps = deployment["metadata"].get("annotations", {})
     status = deployment.get("status", {})
     conditions = {c["type"]: c for c in status.get("conditions", ())}
     wanted, present = deployment["spec"].get("replicas", 1), status.get("availableReplicas", 0)
@@ -457,10 +463,10 @@ def _revision(deployment: Object, spec: ModelMigrationSpec) -> Revision:
     failed = not ready and progressing.get("reason") == "ProgressDeadlineExceeded"
     return Revision(
         name=deployment["metadata"]["name"],
-        candidate=stamps.get(serving.CANDIDATE, ""),
-        runtime=stamps.get(serving.RUNTIME, ""),
-        report=stamps.get(serving.REPORT, ""),
-        verdict=stamps.get(serving.VERDICT),
+        candidate=_stamp(deployment, serving.CANDIDATE) or "",
+        runtime=_stamp(deployment, serving.RUNTIME) or "",
+        report=_stamp(deployment, serving.REPORT) or "",
+        verdict=_stamp(deployment, serving.VERDICT),
         ready=ready,
         ready_since=since if ready else None,
         failure=failures.configuration(

@@ -90,6 +90,8 @@ def problems(spec: ModelMigrationSpec, default: Storage | None, node_local: Coll
 
 def _unreadable(field: str, uri: str) -> str | None:
     scheme = addresses.scheme_of(uri)
+    if addresses.is_cut(uri):
+        return f"{field} is {uri!r}; {addresses.CUT}"
     if scheme in addresses.IN_A_CLUSTER:
         return None
     what = "a path on one machine" if scheme in {None, "file"} else "of no scheme that is known"

@@ -58,6 +58,7 @@ class Revision:
 
     name: str
     candidate: str
+    """Empty = it does not say; so with `runtime` and `report`."""
     runtime: str
     report: str
     ready: bool = False
@@ -80,6 +81,11 @@ class Revision:
 
     altered: bool = False
     """Whether somebody changed what it runs: it is then not what passed."""
+
+    @property
+    def told(self) -> bool:
+        """Whether it says what it holds and why it may serve; somebody may have taken that away."""
+        return bool(self.candidate and self.runtime and self.report)
 
     @property
     def serves(self) -> bool:

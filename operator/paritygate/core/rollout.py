@@ -62,10 +62,10 @@ def serve(observed: Observed, grounds: Grounds, verdict: str, decided: str) -> T
         replicas = replicas_of(observed.spec.serving, _named(observed, observed.traffic))
         apply = ApplyRevision(name, grounds, verdict, replicas)
         return Turn(_coming(name), (apply,))
-    if (revision.candidate, revision.runtime) != (grounds.candidate, grounds.runtime):
+    if revision.told and (revision.candidate, revision.runtime) != (grounds.candidate, grounds.runtime):
         message = f"revision {name} holds other bytes or another runtime than those that passed; remove it"
         return Turn(_stalled("RevisionMismatch", message))
-    if revision.altered:
+    if revision.altered or not revision.told:
         restore = ApplyRevision(name, grounds, verdict, revision.replicas or DEFAULT_REPLICAS)
         return Turn(_working("RevisionAltered", f"revision {name} is brought back to what passed"), (restore,))
     if observed.traffic == name and not revision.serves:

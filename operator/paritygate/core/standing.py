@@ -319,6 +319,7 @@ def _revisions(observed: Observed, leftovers: Container[str]) -> tuple[RevisionS
             ready=one.available if one.name == observed.traffic else None,
         )
         for one in observed.revisions[:8]
+        if one.told
     )
 
 
@@ -332,7 +333,7 @@ def _history(observed: Observed) -> tuple[PromotionStatus, ...]:
     """What is remembered, and before it the promotion that is seen now."""
     before = observed.status.history if observed.status else ()
     stable = next((one for one in observed.revisions if one.name == observed.traffic), None)
-    if stable is None or observed.traffic_since is None:
+    if stable is None or not stable.told or observed.traffic_since is None:
         return before
     now = PromotionStatus(
         revision=stable.name,

@@ -39,6 +39,8 @@ class Inbound:
         # A path of this container, such as that of its own environment, is nobody's model.
         if addresses.scheme_of(uri) not in addresses.IN_A_CLUSTER:
             raise ConfigurationError("UnsupportedScheme", f"{field} is {uri!r}; in a cluster {addresses.HINT}")
+        if addresses.is_cut(uri):
+            raise ConfigurationError("UnsupportedScheme", f"{field} is {uri!r}; {addresses.CUT}")
         into.mkdir(parents=True, exist_ok=True)
         place = addresses.in_claim(uri)
         found = _from_bucket(uri, into) if place is None else self._from_claim(*place, into, f"{field} is {uri!r}")
@@ -88,7 +90,9 @@ def _from_bucket(uri: str, into: Path) -> Path | None:
     target = into / (last or "content")
     bucket = bucket_of(f"{parts.scheme}://{parts.netloc}{folder or '/'}")
     with store_explained():
-        return target if _one(bucket, last, target) or download(bucket, last, target) else None
+        found = _one(bucket, last, target)
+        # Web servers list no folders.
+        return target if found or (parts.scheme != "https" and download(bucket, last, target)) else None
 
 
 def _one(bucket: object, path: str, target: Path) -> bool:

@@ -250,3 +250,15 @@ def test_the_judging_server_must_be_the_one_whose_identity_is_stated(stated):
     judged = next(order for order in map(order_of, cluster.api.all("Job")) if order.job == "Validate")
     assert judged.server_identity == (identity if stated else None)
     assert (judged.runtime == identity) is stated
+
+
+def test_stamps_that_somebody_took_away_come_back_and_nothing_is_swept_meanwhile():
+    cluster = served()
+    (revision,) = cluster.api.all("Deployment")
+    stamps = dict(revision["metadata"]["annotations"])
+    history = cluster.migration["status"]["history"]
+    cluster.api.put({**revision, "metadata": {**revision["metadata"], "annotations": {"of": "somebody"}}})
+    cluster.settle()
+    (back,) = cluster.api.all("Deployment")
+    assert stamps.items() <= back["metadata"]["annotations"].items()
+    assert cluster.migration["status"]["history"] == history

@@ -38,6 +38,8 @@ def problems(spec, default=None, node_local=(), **fields):
         ({"source": {"format": "SKLearn", "uri": "churn.pkl"}},
          "spec.source.uri is 'churn.pkl', a path on one machine; in a cluster use s3://"),
         ({"source": {"format": "SKLearn", "uri": "file:///proc/self/environ"}}, "spec.source.uri is 'file:///proc"),
+        ({"source": {"format": "SKLearn", "uri": "https://models.example/churn.pkl?signature=x"}},
+         "what follows [?] or # would not be read"),
         ({"validation": {"dataset": {"uri": "holdout.csv"}}}, "spec.validation.dataset.uri is 'holdout.csv'"),
         ({"source": {"format": "SKLearn", "uri": "s3://m", "capture": {"uri": "recorded"}}},
          "spec.source.capture.uri is 'recorded'"),

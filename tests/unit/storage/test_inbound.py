@@ -2,10 +2,16 @@
 
 import os
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
+from obstore.store import HTTPStore
 
 from paritygate.errors import ConfigurationError
+from paritygate.storage import inbound
 from paritygate.storage.digests import digest_of_path
 from paritygate.storage.inbound import Inbound
 
@@ -72,6 +78,37 @@ def test_a_link_inside_the_claim_is_what_it_leads_to(claims):
 def test_what_is_no_file_is_refused(claims):
     os.mkfifo(claims / "models" / "churn" / "pipe")
     assert refusal(claims, "pvc://models/churn")[0] == "Unreadable"
+
+
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    """A web server for https:// addresses, which stands for any host; it lists no folders."""
+    (tmp_path / "site" / "models").mkdir(parents=True)
+    (tmp_path / "site" / "models" / "churn.pkl").write_bytes(b"model")
+
+    class Site(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Site, directory=str(tmp_path / "site")))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(
+        inbound, "bucket_of",
+        lambda uri: HTTPStore(address + urlsplit(uri).path, client_options={"allow_http": True}),
+    )  # fmt: skip
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("web")
+def test_a_file_of_a_web_server_is_brought_and_one_that_is_not_there_is_told(claims):
+    assert bring(claims, "https://models.example/models/churn.pkl").read_bytes() == b"model"
+    assert refusal(claims, "https://models.example/models/other.pkl")[0] == "NotFound"
+    assert refusal(claims, "https://models.example/models/churn.pkl?signature=x")[0] == "UnsupportedScheme"
 
 
 @pytest.mark.parametrize("uri", ["churn.pkl", "/proc/self/environ", "file:///proc/self/environ", "hf://churn"])

@@ -97,6 +97,13 @@ def altered(deployment: Object) -> bool:
     return bool(stamped != content_digest(deployment["spec"]["template"]))
 
 
+def strayed(there: Object, body: Object) -> bool:
+    """Whether a Deployment runs something else than it was rendered with, or lost what it says of itself."""
+    says = there["metadata"].get("annotations", {})
+    lost = any(says.get(key) != value for key, value in body["metadata"]["annotations"].items() if key != SCALE)
+    return lost or altered({**there, "metadata": body["metadata"]})
+
+
 def scale_digest(serving: Serving) -> str:
     """Of what the migration asks for about the number of replicas."""
     return digest_of({key: value for key, value in serving.to_dict().items() if key in {"replicas", "autoscaling"}})
