@@ -131,9 +131,9 @@ class Caps(Model):
     """Most replicas that a migration may serve with, `serving.autoscaling.maxReplicas` included."""
     workers: Annotated[int, Field(ge=1, le=256)] = 16
     """Migrations that are reconciled at once."""
-    requests_per_second: Annotated[int, Field(ge=1, le=10_000)] = 100
+    requests_per_second: Annotated[int, Field(ge=1, le=10_000)] = 200
     """That we allow ourselves on the API server."""
-    burst: Annotated[int, Field(ge=1, le=10_000)] = 200
+    burst: Annotated[int, Field(ge=1, le=10_000)] = 400
     """Requests that may go at once."""
 
 
