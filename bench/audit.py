@@ -96,6 +96,7 @@ def writes(record: Path, namespace: str, done: int | None) -> dict[str, Any]:
         "writes_by_kind": dict(by_kind.most_common()),
         "writes_per_promoted": sum(by_kind.values()) / done if done else None,
         "writes_most": max(one_by_one.values(), default=0),
+        "writes_spread": dict(sorted(Counter(one_by_one.values()).items())),
         "other_requests": dict(
             Counter(
                 f"{r.verb} {r.resource}{' (dry run)' if r.dry else ''}{f' {r.code}' if r.code >= 400 else ''}"

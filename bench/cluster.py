@@ -44,10 +44,10 @@ from paritygate import clock
 CAPS: Mapping[str, Mapping[str, int]] = {
     "default": {},
     "raised": {
-        "activeRuns": 1000, "activeRunsPerNamespace": 100, "workers": 32, "requestsPerSecond": 1000, "burst": 2000,
+        "activeRuns": 200, "activeRunsPerNamespace": 50, "workers": 32, "requestsPerSecond": 1000, "burst": 2000,
     },
 }  # fmt: skip
-"""By name, what an administrator would state. Raised: as much as this control plane takes, and not a limit of ours."""
+"""By name, what an administrator would state. Raised: more than a control plane of two cores takes."""
 PER_NAMESPACE = 100
 SETTLED_SECONDS = 17.0
 """After the last promotion the operator looks once more, 15 s later, whether pods of ended Jobs had a last word."""

@@ -37,6 +37,8 @@ def table(runs: list[dict[str, Any]]) -> str:
     for one in runs:
         head = f"{one['count']} {one['caps']}"
         lines.append(f"{head}: writes " + ", ".join(f"{k} {v}" for k, v in one["writes_by_kind"].items()))
+        spread = ", ".join(f"{number} for {many}" for number, many in one["writes_spread"].items())
+        lines.append(f"{head}: writes so far {spread} migrations")
         lines.append(f"{head}: other requests " + ", ".join(f"{k} {v}" for k, v in one["other_requests"].items()))
         if "rest" in one:
             told = ", ".join(f"{k} {v}" for k, v in one["rest"]["requests"].items()) or "nothing"

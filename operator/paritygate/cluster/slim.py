@@ -10,6 +10,8 @@ import sys
 from collections.abc import Container, Mapping
 from typing import Any, Final
 
+from paritygate.cluster.manifests.serving import RUNS
+
 Object = dict[str, Any]
 _LEFT_OUT: Final = frozenset({"managedFields", "generateName", "selfLink"})
 _LEFT_OUT_OF_CHILDREN: Final = _LEFT_OUT | {"finalizers"}
@@ -34,6 +36,8 @@ def slim(item: Object) -> Object:
         _reduce(found, "status", _JOB_STATUS)
     elif kind == "Pod":
         _reduce_pod(found)
+    elif kind == "Deployment" and "template" in found.get("spec", {}):
+        found["spec"] = {**found["spec"], "template": _template(found["spec"]["template"])}
     shared: Object = _shared(found)
     return shared
 
@@ -64,6 +68,17 @@ def _reduce_pod(pod: Object) -> None:
         **({"conditions": conditions} if conditions else {}),
         **{part: list(map(_container_status, status[part])) for part in _STATUSES if part in status},
     }
+
+
+def _template(template: Object) -> Object:
+    """What it runs."""
+    spec = template["spec"]
+    kept = {
+        part: [{key: one[key] for key in RUNS if key in one} for one in spec[part]]
+        for part in _CONTAINERS
+        if part in spec
+    }
+    return {"spec": kept | ({"nodeSelector": spec["nodeSelector"]} if spec.get("nodeSelector") else {})}
 
 
 def _container(one: Object) -> Object:

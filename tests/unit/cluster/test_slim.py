@@ -3,6 +3,7 @@
 import json
 
 from paritygate.cluster.failures import holding_up, of_pod
+from paritygate.cluster.manifests import serving
 from paritygate.cluster.slim import slim
 
 STATUS = {"name": "convert", "image": "i", "restartCount": 0, "containerID": "c", "started": False}
@@ -54,6 +55,25 @@ def test_why_a_pod_failed_and_what_holds_it_up_is_kept():
         assert holding_up([slim(whole)], None) == holding_up([whole], None) is not None
     scheduled = {"type": "PodScheduled", "status": "True"}
     assert slim(pod(conditions=[scheduled])) == slim(pod())
+
+
+def test_of_a_revision_what_it_runs_is_kept_and_nothing_that_its_pods_are_merely_given():
+    runs = {"name": "server", "image": "i", "command": ["python"], "env": [{"name": "A", "value": "b"}]}
+    template = {
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{**runs, "resources": {"limits": {}}, "volumeMounts": []}], "volumes": [],
+                 "nodeSelector": {"disk": "ssd"}},
+    }  # fmt: skip
+    metadata = {"name": "m-1", "annotations": {serving.CONTENT: serving.content_digest(template)}}
+    whole = {"kind": "Deployment", "metadata": metadata, "spec": {"replicas": 2, "template": template}}
+    found = slim(whole)
+    assert found["spec"] == {
+        "replicas": 2, "template": {"spec": {"containers": [runs], "nodeSelector": {"disk": "ssd"}}},
+    }  # fmt: skip
+    assert not serving.altered(found)
+    found["spec"]["template"]["spec"]["containers"][0]["image"] = "another"
+    assert serving.altered(found)
+    assert slim(found) == found
 
 
 def test_of_other_objects_only_bookkeeping_is_left_out():

@@ -27,6 +27,8 @@ CONTENT: Final = "paritygate.dev/content-digest"
 """Of what a Deployment runs, so that a change by somebody else is seen."""
 SCALE: Final = "paritygate.dev/scale-digest"
 """What was asked for when the scale was last brought in line."""
+RUNS: Final = ("name", "image", "command", "args", "env", "envFrom")
+"""Fields of a container that say what it runs."""
 _WORKER: Final = ("python", "-m", "paritygate.worker")
 
 
@@ -83,9 +85,8 @@ def content_digest(template: Object) -> str:
     Sizes are left out: the API server writes them in other words than they came.
     """
     spec = template["spec"]
-    fields = ("name", "image", "command", "args", "env", "envFrom")
     runs = [
-        {key: one[key] for key in fields if one.get(key)}
+        {key: one[key] for key in RUNS if one.get(key)}
         for one in (*spec.get("initContainers", ()), *spec["containers"])
     ]
     return digest_of({"containers": runs, "nodes": spec.get("nodeSelector") or {}})
