@@ -9,8 +9,9 @@ from typing import Final, Literal
 
 from paritygate.api.status import Condition, ConditionType
 
-_NEWS: Final = (ConditionType.PARITY_VERIFIED, ConditionType.READY, ConditionType.SUSPENDED)
-"""Conditions that are worth an event when they come to hold. That a step on the way there is done, they say."""
+_NEWS: Final = (ConditionType.READY, ConditionType.SUSPENDED)
+"""Conditions that are worth an event when they come to hold: what it says of Ready holds the verdict. That a step on
+the way there is done, conditions say, and when."""
 _STEPS: Final = frozenset(
     {"Resolving", "Queued", "JobSuspended", "Assessing", "Capturing", "Converting", "Validating", "RollingOut"}
 )

@@ -30,7 +30,7 @@ def test_the_whole_way_takes_no_more_writes_than_it_must():
     assert len([w for w in writes if w.startswith("PATCH/status")]) == 4, writes
     assert len([w for w in writes if w.startswith("CREATE")]) == 5, writes  # 2 Jobs, Deployment, budget, Service
     assert len(writes) == 10, writes  # and the Deployment is let go of
-    assert events(cluster) == ["ParityPassed", "Promoted"]
+    assert events(cluster) == ["Promoted"]
 
 
 def test_events_come_after_the_status_and_on_transitions_only():
