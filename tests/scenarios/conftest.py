@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from uv import find_uv_bin
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -26,6 +29,30 @@ with warnings.catch_warnings():
 MARK = "PARITYGATE_SCENARIO"
 """Environment variable that every process of a scenario inherits, and by which it is found again."""
 SECONDS = 240
+OLD_REQUIREMENTS = ("scikit-learn==1.2.2", "numpy<2", "scipy<1.12", "pandas<2.1")
+ROOT = Path(__file__).parents[2]
+OLD_TRAINING = """
+import json, pickle, sys
+import numpy, pandas
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+folder = sys.argv[1]
+frame, label = load_breast_cancer(return_X_y=True, as_frame=True)
+frame = frame.iloc[:, :5].copy()
+frame["side"] = numpy.where(frame["mean area"] > 500, "left", "right")
+steps = make_column_transformer((StandardScaler(), list(frame.columns[:5])), (OneHotEncoder(), ["side"]))
+model = make_pipeline(steps, GradientBoostingClassifier(n_estimators=10, random_state=0))
+model.fit(frame, numpy.where(label == 1, "benign", "malignant"))
+with open(folder + "/model.pkl", "wb") as stream:
+    pickle.dump(model, stream)
+frame.assign(diagnosis=label).to_csv(folder + "/data.csv", index=False)
+rows = pandas.read_csv(folder + "/data.csv").drop(columns="diagnosis")
+numpy.save(folder + "/expected.npy", model.predict_proba(rows))
+"""
 
 
 @dataclass(frozen=True)
@@ -185,3 +212,33 @@ def command_line_in() -> type[CommandLine]:
 def served_at() -> Callable[[str], Served]:
     """What somebody else serves, at a host and port."""
     return lambda address: Served({"url": f"http://{address}"})
+
+
+@pytest.fixture(scope="session")
+def old_python() -> Path:
+    """The interpreter of an environment with scikit-learn 1.2.2, built once and kept under `.build`."""
+    key = hashlib.sha256("\n".join((*OLD_REQUIREMENTS, sys.version)).encode()).hexdigest()[:16]
+    folder = ROOT / ".build" / "test-environments" / key
+    if not folder.exists():
+        aside = folder.with_name(f"{key}.part-{os.getpid()}")
+        uv = [find_uv_bin(), "--quiet"]
+        subprocess.run([*uv, "venv", "--python", sys.executable, "--relocatable", aside], check=True)
+        subprocess.run(
+            [*uv, "pip", "install", "--only-binary", ":all:", "--python", aside / "bin" / "python", *OLD_REQUIREMENTS],
+            check=True,
+        )
+        if folder.exists():
+            shutil.rmtree(aside)
+        else:
+            aside.rename(folder)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def old_model(old_python: Path) -> Callable[[Path], None]:
+    """Writes a model of scikit-learn 1.2.2, `model.pkl`, its rows, `data.csv`, and its answers to a folder."""
+
+    def train(folder: Path) -> None:
+        subprocess.run([old_python, "-I", "-c", OLD_TRAINING, folder], check=True, capture_output=True)
+
+    return train

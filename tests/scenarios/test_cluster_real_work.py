@@ -37,9 +37,10 @@ from paritygate.core.rollout import revision_name
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CODE = Path(__file__).parents[2] / "operator"
 WORKER, SERVER = (SETTINGS["images"][name]["name"] for name in ("worker", "server"))
+OLD = "registry.example/old:1.2.2"
 CLAIM = "models"
 PLACE = f"pvc://{CLAIM}/inputs"
-SECONDS = 180
+SECONDS = 300
 pytestmark = [
     pytest.mark.skipif(obstacle() is not None, reason=str(obstacle())),
     pytest.mark.timeout(600),
@@ -289,6 +290,26 @@ def test_a_network_is_migrated_in_the_cluster_as_on_one_machine(cluster, here):
     pytest.importorskip("torch")
     found = cluster.until(cluster.apply("03-digits-cnn"), "Promoted")
     assert_same(cluster, found, here("03-digits-cnn"))
+
+
+def test_a_source_answers_in_an_image_and_as_a_user_of_its_own(cluster, old_python, old_model):
+    cluster.machine.images[OLD] = Interpreter.of(old_python)
+    there = cluster.store / "old"
+    there.mkdir(parents=True)
+    old_model(there)
+    image = {"name": OLD, "command": ["python"], "runAsUser": 1001, "env": [{"name": "LANG", "value": "C.UTF-8"}]}
+    cluster.create("old", {
+        "source": {"format": "SKLearn", "uri": f"pvc://{CLAIM}/old/model.pkl", "environment": {"image": image}},
+        "target": {"format": "ONNX"},
+        "validation": {"dataset": {"uri": f"pvc://{CLAIM}/old/data.csv", "label": "diagnosis"}},
+        "rollout": {"strategy": "ValidateOnly"},
+    })  # fmt: skip
+    found = cluster.until("old", "Verified")
+    outputs = {stage["name"]: stage["output"] for stage in found["status"]["stages"]}
+    report = json.loads((cluster.artefact(outputs["Validate"]) / "report.json").read_bytes())
+    assert report["sourceEnvironment"]["packages"]["scikit-learn"] == "1.2.2"
+    assert "paritygate" not in report["sourceEnvironment"]["packages"]
+    assert report["candidateEnvironment"]["packages"]["paritygate"]
 
 
 # What goes wrong in pods.
