@@ -178,6 +178,7 @@ def observe(snapshot: Snapshot, settings: Settings, now: datetime, queued: str |
         candidate_size=next((p.candidate_size for one in wanted if (p := one.published)), None),
         traffic_since=pointer.since,
         artifacts=_artifacts(snapshot, spec, settings),
+        made=frozenset(r.output for one in ours if one.trusted for r in one.trusted.receipts),
     )
 
 

@@ -19,10 +19,11 @@ def artefacts(observed: Observed) -> frozenset[str] | None:
     """Digests of the artefacts that must stay while a Job that is started now is at work. What the Job itself reads and
     makes comes in addition.
 
-    These are: what every revision reads whenever one of its pods starts, what finished stages left, and what the status
-    refers to, its history included. None = a revision does not say what it reads, so that nothing may be removed.
+    These are: what every revision reads whenever one of its pods starts; what finished stages left, also those of an
+    earlier spec whose Jobs are still there, since it may be rolled back to; and what the status refers to, its history
+    included. None = a revision does not say what it reads, so that nothing may be removed.
     """
-    kept = {receipt.output for receipt in observed.receipts}
+    kept = {*observed.made, *(receipt.output for receipt in observed.receipts)}
     kept |= _referred(observed.status) if observed.status else set()
     for revision in observed.revisions:
         if not revision.verdict or not revision.candidate:

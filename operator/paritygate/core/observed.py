@@ -137,3 +137,6 @@ class Observed:
     """When the revision came to own the traffic; None = not known; then nothing is waited for."""
     artifacts: str | None = None
     """Where artefacts are found by people, as a URI that ends in a slash; None = it is not told."""
+    made: frozenset[str] = frozenset()
+    """Artefacts that attempts made whose traces are still there, whatever they were for: a spec that is rolled back
+    finds them by these."""

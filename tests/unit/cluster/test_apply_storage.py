@@ -202,6 +202,19 @@ def test_the_history_names_the_artefacts_of_what_served_and_they_stay():
     assert {newest["digest"], before["digest"], before["verdict"]} <= set(order_of(cluster.job).kept)
 
 
+def test_artefacts_stay_while_a_spec_could_be_rolled_back_to_by_its_jobs():
+    cluster = Cluster()
+    passes(cluster)  # and is never promoted
+    made = {stage["output"] for stage in cluster.migration["status"]["stages"]}
+    cluster.edit(source={"format": "SKLearn", "uri": "s3://models/next.pkl"})
+    cluster.settle()
+    cluster.finish()
+    cluster.settle()
+    order = order_of(cluster.job)
+    assert order.job == "Validate"
+    assert made <= set(order.kept)
+
+
 # --- Jobs that go
 
 

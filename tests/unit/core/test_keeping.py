@@ -76,13 +76,13 @@ revisions = st.lists(
 
 
 @SPARING
-@given(status=statuses(), receipts=receipts, revisions=revisions)
-def test_nothing_that_serves_or_that_the_status_refers_to_may_go(world, status, receipts, revisions):
-    observed = world.observed(status=status, receipts=tuple(receipts), revisions=tuple(revisions))
+@given(status=statuses(), receipts=receipts, revisions=revisions, made=st.frozensets(artefact, max_size=3))
+def test_nothing_that_serves_or_that_the_status_refers_to_may_go(world, status, receipts, revisions, made):
+    observed = world.observed(status=status, receipts=tuple(receipts), revisions=tuple(revisions), made=made)
     kept = keeping.artefacts(observed)
     # The text of the status, so that a field that is added and not thought of here is found out.
     mentioned = set(re.findall(r"sha256:[0-9a-f]{64}", status.model_dump_json())) - {REPORT, STAGE}
-    assert mentioned <= kept
+    assert mentioned | made <= kept
     assert {receipt.output for receipt in receipts} <= kept
     assert {digest for revision in revisions for digest in (revision.candidate, revision.verdict)} <= kept
 
