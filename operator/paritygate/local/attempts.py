@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,6 +16,7 @@ from paritygate.core.actions import CancelStage, StartStage
 from paritygate.core.observed import Attempt as Observation
 from paritygate.errors import ConfigurationError, StageError
 from paritygate.local import carrying, records
+from paritygate.local.ahead import Ahead
 from paritygate.local.events import Event, StageFailed, StageFinished, StageProgress, StageStarted
 from paritygate.local.inputs import Places
 from paritygate.local.processes import Cancelled
@@ -28,15 +29,18 @@ _Key = tuple[StageName, str, int]
 class Attempts:
     """All attempts of one run."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what all attempts share
         self,
         migration: ModelMigration,
         work: WorkFolder,
         commands: carrying.Commands,
         stop: threading.Event,
         emit: Callable[[Event], None],
+        until: StageName = StageName.VALIDATE,
     ) -> None:
+        """`until`: the last stage that will be started."""
         self._migration, self._work, self._commands, self._stop, self._emit = migration, work, commands, stop, emit
+        self._ahead = Ahead(work, commands.worker, migration.spec.source.format, until) if commands.ahead else None
         self._changed = threading.Condition()
         self._receipts: dict[tuple[StageName, str], Receipt] = {}
         self._observed: dict[_Key, Observation] = {}
@@ -77,6 +81,7 @@ class Attempts:
             lambda message, done, total: self._emit(
                 StageProgress(action.stage, message, done if total else None, total or None)
             ),
+            self._ahead,
         )  # fmt: skip
         with self._changed:
             self._observed[key] = Observation(*key, StageState.RUNNING, clock.now())
@@ -91,17 +96,24 @@ class Attempts:
         self._cancels[key].set()
         self.wait(None)
 
-    def wait(self, until: datetime | None) -> None:
-        """Until an attempt ends, the time comes, the run is stopped, or a moment has passed."""
+    def wait(self, until: datetime | None, seen: Iterable[Observation] | None = None) -> None:
+        """Until an attempt ends, the time comes, the run is stopped, or a moment has passed.
+
+        `seen`: the attempts that what is waited for followed from; one that has ended since is not waited for.
+        """
         seconds = _WAKE_SECONDS if until is None else (until - clock.now()) / timedelta(seconds=1)
         ends = clock.monotonic() + max(0.0, seconds)
         with self._changed:
-            before = {key: attempt.state for key, attempt in self._observed.items()}
+            before = self._states(self._observed.values() if seen is None else seen)
             while clock.monotonic() < ends and not self._stop.is_set():
-                if before != {key: attempt.state for key, attempt in self._observed.items()}:
+                if before != self._states(self._observed.values()):
                     return
                 # Short, as a signal handler can only set an event.
                 self._changed.wait(min(0.1, max(0.0, ends - clock.monotonic())))
+
+    @staticmethod
+    def _states(attempts: Iterable[Observation]) -> dict[_Key, StageState]:
+        return {(one.stage, one.digest, one.number): one.state for one in attempts}
 
     def close(self) -> None:
         """Ends all attempts, with their processes."""
@@ -109,6 +121,8 @@ class Attempts:
             cancelled.set()
         for thread in self._threads:
             thread.join()
+        if self._ahead is not None:
+            self._ahead.close()
 
     def _carry_out(self, key: _Key, attempt: carrying.Attempt) -> None:
         """From start to receipt or failure."""

@@ -25,6 +25,7 @@ from paritygate.api.base import Model
 from paritygate.api.migration import ModelMigration
 from paritygate.core.actions import StartStage
 from paritygate.errors import ConfigurationError, InfrastructureError
+from paritygate.local.ahead import Ahead
 from paritygate.local.environments import Environments
 from paritygate.local.inputs import Places
 from paritygate.local.processes import Process, death_of
@@ -33,6 +34,7 @@ from paritygate.local.workdir import WorkFolder
 from paritygate.storage.store import disk_full_explained
 
 _FAILED: Final = 3
+_PROGRESS: Final = "PARITYGATE_PROGRESS"
 Tell = Callable[[str, int, int], None]
 """Told of progress: message, done, total."""
 
@@ -45,6 +47,8 @@ class Commands:
     server: tuple[str, ...] = (sys.executable, "-m", "paritygate.server")
     agent: tuple[str, ...] | None = None
     """None = our agent, packed as one file, in the source's interpreter."""
+    ahead: bool = True
+    """Whether later stages are prepared for while one works."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Attempt:
     commands: Commands
     cancelled: threading.Event
     tell: Tell
+    ahead: Ahead | None = None
 
     @property
     def label(self) -> str:
@@ -86,6 +91,8 @@ def carry_out(attempt: Attempt) -> Path:
         shutil.rmtree(attempt.scratch, ignore_errors=True)
         attempt.scratch.mkdir(parents=True)
         attempt.log.unlink(missing_ok=True)
+        if attempt.ahead is not None:
+            attempt.ahead.begin(attempt.action.stage, attempt.places)
         return {
             StageName.ASSESS: _assess,
             StageName.CAPTURE: _capture,
@@ -105,8 +112,7 @@ def _capture(attempt: Attempt) -> Path:
         return Path(shutil.copytree(places.capture, attempt.scratch / "out"))
     assert places.inputs.source is not None  # noqa: S101 - only a model whose answers were recorded may be away
     attempt.tell("reading the dataset", 0, 0)
-    rows = attempt.scratch / "rows"
-    _run(attempt, [*attempt.commands.worker, "dataset", "--uri", str(places.dataset)], rows)
+    rows = _rows(attempt)
     dataset = spec.validation.dataset
     request = CaptureRequest(
         format=spec.source.format,
@@ -127,6 +133,18 @@ def _capture(attempt: Attempt) -> Path:
     )
     command = [*_agent(attempt), "capture", "--request", str(_written(attempt, request))]
     return _run(attempt, command, attempt.scratch / "out")
+
+
+def _rows(attempt: Attempt) -> Path:
+    """The folder with the dataset's rows."""
+    begun = attempt.ahead.rows() if attempt.ahead is not None else None
+    if begun is not None:
+        return _follow(attempt, *begun)
+    return _run(
+        attempt,
+        [*attempt.commands.worker, "dataset", "--uri", str(attempt.places.dataset)],
+        attempt.scratch / "rows",
+    )
 
 
 def _agent(attempt: Attempt) -> tuple[str, ...]:
@@ -191,8 +209,17 @@ def _validate(attempt: Attempt) -> Path:
 
 
 def _work(attempt: Attempt, command: str, request: Model, beside: CandidateServer | None = None) -> Path:
-    arguments = [*attempt.commands.worker, command, "--request", str(_written(attempt, request))]
-    return _run(attempt, arguments, attempt.scratch / "out", beside)
+    """What a stage of the worker makes, by one that stands by or a new one. `beside` must outlive it."""
+    out = attempt.scratch / "out"
+    arguments = [command, "--request", str(_written(attempt, request)), "--out", str(out)]
+    extra = {_PROGRESS: _progress(out)}
+    if beside is not None:
+        extra["PARITYGATE_WAIT_READY"] = str(READY_SECONDS)
+    process = None
+    if attempt.ahead is not None:
+        process = attempt.ahead.worker(attempt.action.stage, arguments, attempt.log, extra)
+    process = process or Process([*attempt.commands.worker, *arguments], attempt.log, extra=extra)
+    return _follow(attempt, process, out, beside)
 
 
 def _written(attempt: Attempt, request: Model) -> Path:
@@ -201,13 +228,20 @@ def _written(attempt: Attempt, request: Model) -> Path:
     return file
 
 
-def _run(attempt: Attempt, command: list[str], out: Path, beside: CandidateServer | None = None) -> Path:
-    """Runs a stage's process to its end; its output folder, or what its failure says. `beside` must outlive it."""
-    progress = attempt.scratch / f"{out.name}.progress"
-    extra = {"PARITYGATE_PROGRESS": str(progress)}
-    if beside is not None:
-        extra["PARITYGATE_WAIT_READY"] = str(READY_SECONDS)
-    process = Process([*command, "--out", str(out)], attempt.log, extra=extra)
+def _run(attempt: Attempt, command: list[str], out: Path) -> Path:
+    """Runs a process to its end; its output folder, or what its failure says."""
+    command = [*command, "--out", str(out)]
+    return _follow(attempt, Process(command, attempt.log, extra={_PROGRESS: _progress(out)}), out)
+
+
+def _progress(out: Path) -> str:
+    """Where the process that makes `out` says how far it is."""
+    return f"{out}.progress"
+
+
+def _follow(attempt: Attempt, process: Process, out: Path, beside: CandidateServer | None = None) -> Path:
+    """Waits until a process has made `out`. `beside` must outlive it."""
+    progress = Path(_progress(out))
     told = 0
     try:
         if beside is not None:

@@ -38,9 +38,18 @@ class Process:
     """A running command in a process group of its own. Killed, with all its children, when we end in whatever way."""
 
     def __init__(
-        self, command: Sequence[str], log: Path, *, output: Path | None = None, extra: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        log: Path,
+        *,
+        output: Path | None = None,
+        extra: Mapping[str, str] | None = None,
+        told: bool = False,
     ) -> None:
-        """Starts `command`; both streams are appended to `log`, or standard output is written to `output`."""
+        """Starts `command`; both streams are appended to `log`, or standard output is written to `output`.
+
+        `told`: whether it reads from its standard input what `tell` says.
+        """
         reading, self._lifeline = os.pipe()
         self.log = log
         self._code: int | None = None
@@ -51,7 +60,7 @@ class Process:
             with log.open("ab") as errors, (output or log).open("wb" if output else "ab") as out:
                 self._popen = subprocess.Popen(  # noqa: S603 - the command is ours
                     [sys.executable, "-I", "-S", str(_SUPERVISOR), str(reading), *command],
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.PIPE if told else subprocess.DEVNULL,
                     stdout=out,
                     stderr=errors,
                     pass_fds=(reading,),
@@ -68,6 +77,16 @@ class Process:
     def group(self) -> int:
         """Process group of the command and all its children."""
         return self._popen.pid
+
+    def tell(self, line: str) -> bool:
+        """Writes a line to standard input and closes it; whether that was possible."""
+        assert self._popen.stdin is not None  # noqa: S101 - who tells has started it so
+        try:
+            with self._popen.stdin as stream:
+                stream.write(f"{line}\n".encode())
+        except OSError:
+            return False
+        return True
 
     def poll(self) -> int | None:
         """Exit status, negative for a signal; None = still running."""
@@ -115,6 +134,9 @@ class Process:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._popen.pid, signal.SIGKILL)
         os.close(self._lifeline)
+        if self._popen.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._popen.stdin.close()
 
 
 def death_of(process: Process, what: str) -> StageError:

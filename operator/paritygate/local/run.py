@@ -22,7 +22,7 @@ from paritygate.api.report import ParityReport, Verdict
 from paritygate.api.status import Condition, ModelMigrationStatus, StageState
 from paritygate.core import stages
 from paritygate.core.actions import Action, ApplyRevision, CancelStage, RetireRevision, SetTraffic, StartStage
-from paritygate.core.observed import Observed
+from paritygate.core.observed import Attempt, Observed
 from paritygate.core.plan import Plan, plan
 from paritygate.errors import StageError
 from paritygate.local import carrying, records
@@ -81,7 +81,8 @@ class LocalRun:
         self._places: Places | None = None
         self._unresolved: StageFailure | None = None
         self._status: ModelMigrationStatus | None = None
-        self._attempts = Attempts(migration, work, options.commands, self._stop, emit)
+        self._seen: tuple[Attempt, ...] = ()
+        self._attempts = Attempts(migration, work, options.commands, self._stop, emit, options.until)
         address = options.serve or Address()
         self._revisions = Revisions(work, options.commands.server, address, self._stop, emit)
 
@@ -100,7 +101,7 @@ class LocalRun:
                 for action in actions:
                     self._apply(action)
                 if not actions:
-                    self._attempts.wait(planned.requeue_at)
+                    self._attempts.wait(planned.requeue_at, self._seen)
             return self._finish()
         except Cancelled as cancelled:
             self.close()
@@ -168,6 +169,7 @@ class LocalRun:
 
     def _observed(self) -> Observed:
         receipts, attempts = self._attempts.snapshot()
+        self._seen = attempts
         return Observed(
             name=self._migration.metadata.name,
             uid=digest_of(self._migration.metadata.name),

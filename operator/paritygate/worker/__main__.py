@@ -3,6 +3,7 @@
 `identity` prints the digests of what is installed here, by format, for the operator's `images.worker.identity`.
 `infer`, `assess`, `convert` and `validate` take `--request FILE`, `dataset` takes `--uri PATH`, all `--out FOLDER`.
 A stage is a module of this package with `run(request, out)`; `out` is an empty folder to write to.
+`stand-by STAGE FORMAT` imports what the stage needs and then waits to be told its arguments on standard input.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] in (["fetch"], ["publish"]):
         return _step(given[0])
+    if given[:1] == ["stand-by"]:
+        from paritygate.worker import standby  # noqa: PLC0415 - the other stages do without
+
+        told = standby.wait(*given[1:])
+        return 0 if told is None else main(told)
     if given == ["identity"]:
         print(json.dumps(identity(), indent=2, sort_keys=True))  # noqa: T201 - what was asked for
         return 0
@@ -44,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         command = commands.add_parser(name)
         command.add_argument(f"--{subject}", dest="subject", required=True, type=Path)
         command.add_argument("--out", required=True, type=Path)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
     def work(folder: str) -> None:

@@ -32,6 +32,8 @@ class Desk:
             **spec,
         }
         self.events = []
+        self.ahead = False
+        """Whether stages are prepared for, so that processes start in any order."""
 
     def behave(self, **behaviour):
         """What stages do instead of succeeding: 'assess', 'capture', … → what fake_stages.py knows."""
@@ -42,7 +44,7 @@ class Desk:
         def fake(role):
             return (sys.executable, "-I", "-S", str(FAKE), str(self.fakes), role)
 
-        return Commands(worker=fake("worker"), server=fake("server"), agent=fake("agent"))
+        return Commands(worker=fake("worker"), server=fake("server"), agent=fake("agent"), ahead=self.ahead)
 
     def run(self, *, serve=False, **options):
         migration = ModelMigration.model_validate({"metadata": {"name": "m"}, "spec": self.spec})

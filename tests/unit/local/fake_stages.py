@@ -138,5 +138,14 @@ if __name__ == "__main__":
     if sys.argv[2] == "server":
         serve(behaviour.get("server"))
     else:
+        if sys.argv[3] == "stand-by":
+            if behaviour.get("stand-by") == "die":
+                sys.exit(1)
+            line = sys.stdin.readline()
+            if not line:
+                sys.exit(0)
+            sys.argv[3:] = json.loads(line)["arguments"]
+            with BEHAVIOUR.with_suffix(".stood-by").open("a") as stream:
+                stream.write(sys.argv[3] + "\n")
         name = sys.argv[3]
         work(name, behaviour.get(name))

@@ -202,7 +202,7 @@ def test_a_run_killed_in_any_stage_resumes_and_ends_the_same(desk, running, stag
         "from paritygate.local.carrying import Commands; from paritygate.local.run import LocalRun, Options\n"
         "from paritygate.local.workdir import WorkFolder; import json\n"
         "given = json.loads(sys.argv[2]); folder = Path(given['folder'])\n"
-        "commands = Commands(*map(tuple, given['commands'])); work = WorkFolder(folder / 'work', 'm')\n"
+        "commands = Commands(*map(tuple, given['commands']), ahead=False); work = WorkFolder(folder / 'work', 'm')\n"
         "migration = ModelMigration.model_validate({'metadata': {'name': 'm'}, 'spec': given['spec']})\n"
         "with work.held(): LocalRun(migration, folder / 'm.yaml', work, Options(commands=commands), print).run()\n"
     )
