@@ -57,6 +57,7 @@ def measure(model, inputs):
                 floor=_percentile(distances, 99.9),
                 columns=_by_column(column, pairs),
                 rows=len(chosen),
+                finer=finer is not None and name in finer,
                 stochastic=_differs(column, again[name]),
             )
         )

@@ -74,6 +74,8 @@ class Noise(Model):
     """The same for each column of the last axis; empty where there is one, or where they were not told apart."""
     rows: int
     """Rows that were repeated."""
+    finer: bool = False
+    """Whether the same arithmetic in double precision counts among the repeats."""
     stochastic: bool = False
     """Whether the same call, repeated without any change, gave another answer."""
 

@@ -60,6 +60,7 @@ def test_rounding_of_single_precision_counts_as_noise(network) -> None:
     double = network.double()(torch.from_numpy(ROWS["x"]).double()).detach().numpy()
     farthest = float(np.abs(single - double).max())
     assert 0 < found["floor"] <= farthest
+    assert found["finer"]
     assert not found["stochastic"]
 
 
@@ -84,7 +85,9 @@ def test_a_module_that_takes_no_double_precision_is_judged_by_its_repeats(networ
 
     model = Given(Stubborn(), {})
     assert model.finer(ROWS) is None
-    assert noise.measure(model, ROWS)[0]["floor"] < 1e-5
+    (found,) = noise.measure(model, ROWS)
+    assert found["floor"] < 1e-5
+    assert not found["finer"]
 
 
 def test_two_answers_that_agree_or_cannot_be_subtracted_are_not_apart() -> None:

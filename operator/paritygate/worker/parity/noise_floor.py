@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from paritygate.api.artifacts import Noise
 from paritygate.api.report import Check, CheckName, Measurement
 from paritygate.worker.parity.evidence import Evidence
 from paritygate.worker.parity.measure import check
@@ -34,7 +35,7 @@ def noise_floor(evidence: Evidence) -> Check:
                     if tolerance.noisy
                     else None
                 ),
-                message=_message(noise.output, noise.floor, stated=tolerance.stated),
+                message=_message(noise, stated=tolerance.stated),
             )
         )
     return check(CheckName.NOISE_FLOOR, measurements, "" if measurements else _nothing(evidence))
@@ -46,11 +47,12 @@ def _nothing(evidence: Evidence) -> str:
     return "The source was not asked again."
 
 
-def _message(output: str, floor: float, *, stated: bool) -> str:
-    if floor == 0:
-        return f"{output}: the source repeats itself exactly."
+def _message(noise: Noise, *, stated: bool) -> str:
+    if noise.floor == 0:
+        return f"{noise.output}: the source repeats itself exactly."
+    asked = "asked again, or answering in double precision" if noise.finer else "asked again"
     suffix = "; the tolerance is the one that you state" if stated else ""
-    return f"{output}: the source is up to {floor:.2g} from itself when asked again{suffix}."
+    return f"{noise.output}: the source is up to {noise.floor:.2g} from itself when {asked}{suffix}."
 
 
 def _stochastic(output: str, rows: int) -> Measurement:
