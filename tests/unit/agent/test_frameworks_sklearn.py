@@ -17,6 +17,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
@@ -31,6 +32,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from paritygate.agent.exchange import Category
 from paritygate.agent.failures import AgentError
+from paritygate.agent.frameworks import trees
 from paritygate.agent.frameworks.sklearn import load
 
 MATRIX = {"features": ("FP64", (-1, 4))}
@@ -238,6 +240,18 @@ def test_probes_stand_one_step_beside_the_thresholds_of(tmp_path, take, columns,
     at, below, single_below, above, single_above = values[:, column]
     assert (below, above) == (np.nextafter(at, -np.inf), np.nextafter(at, np.inf))
     assert np.float32(single_below) < np.float32(at) < np.float32(single_above)
+
+
+def test_thresholds_of_trees_on_some_columns_name_the_columns_of_the_model(features):
+    estimator = IsolationForest(n_estimators=5, max_features=2, random_state=0).fit(features)
+    drawn = {
+        (int(chosen[feature]), float(value))
+        for member, chosen in zip(estimator.estimators_, estimator.estimators_features_, strict=True)
+        for feature, value in zip(member.tree_.feature, member.tree_.threshold, strict=True)
+        if feature >= 0
+    }
+    found = trees.thresholds_of_sklearn(estimator, "features", None)
+    assert {(feature, float(value)) for _, feature, values in found for value in values} == drawn
 
 
 def test_integers_are_probed_by_integers_on_both_sides_of_thresholds(tmp_path, take, features):

@@ -83,9 +83,11 @@ def _splits(estimator):
             if feature >= 0:
                 yield int(feature), float(value)
     elif hasattr(estimator, "estimators_"):
-        for part in np.asarray(estimator.estimators_, dtype=object).reshape(-1):
-            for split in _splits(part):
-                yield split
+        drawn = getattr(estimator, "estimators_features_", None)
+        for place, part in enumerate(np.asarray(estimator.estimators_, dtype=object).reshape(-1)):
+            for feature, value in _splits(part):
+                # Bags and isolation forests give each tree some of the columns, which it counts from 0.
+                yield (feature if drawn is None else int(drawn[place][feature])), value
 
 
 def _histogram_splits(estimator):
