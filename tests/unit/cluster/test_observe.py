@@ -179,6 +179,19 @@ def test_a_job_whose_evidence_does_not_count_leaves_no_receipt(outcome):
     assert seen(cluster).receipts == before
 
 
+@pytest.mark.parametrize(
+    "conditions", [[], [{"type": "Complete", "status": "False"}], failed()["conditions"]],
+    ids=["has not ended", "is not complete", "failed"],
+)  # fmt: skip
+@pytest.mark.parametrize("at", [converting, validating], ids=["convert", "validate"])
+def test_what_a_job_published_counts_for_nothing_while_it(at, conditions):
+    cluster = at()
+    before = seen(cluster).receipts
+    job = cluster.finish()
+    cluster.api.put({**job, "status": {**job["status"], "conditions": conditions}})
+    assert seen(cluster).receipts == before
+
+
 def test_evidence_for_another_stage_is_damaged_and_leaves_no_receipt():
     cluster = validating()
     job = cluster.job
@@ -442,7 +455,7 @@ def less_available(item):
 
 
 def not_observed(item):
-    item["spec"]["replicas"] += 1
+    item["spec"]["minReadySeconds"] = 1
 
 
 def not_updated(item):
