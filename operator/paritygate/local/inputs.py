@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paritygate.api.artifacts import CaptureManifest
 from paritygate.api.digests import digest_of
 from paritygate.api.spec import BroughtCandidate, Dataset, ModelMigrationSpec, RecordedCapture, Source
 from paritygate.core.observed import Inputs
@@ -17,6 +16,7 @@ from paritygate.errors import ConfigurationError
 from paritygate.installation import converter_digest, source_digest
 from paritygate.local.environments import Environments, Lock
 from paritygate.local.processes import stage_environment
+from paritygate.storage.captures import Here, require_capture_of
 from paritygate.storage.digests import digest_of_path
 from paritygate.storage.uris import resolve
 
@@ -47,7 +47,12 @@ def resolve_inputs(
     recorded = _found(capture, base, "spec.source.capture") if capture else None
     brought = _found(candidate, base, "spec.target.candidate") if candidate else None
     if recorded is not None:
-        _check_capture(recorded.path, model, dataset)
+        require_capture_of(
+            recorded.path,
+            str(recorded.path),
+            Here(str(model.path), model.digest) if model else None,
+            Here(str(dataset.path), dataset.digest),
+        )
     if source.environment and source.environment.image:
         raise ConfigurationError(
             "ImageNeedsCluster",
@@ -130,32 +135,3 @@ def _found(stated: Source | Dataset | RecordedCapture | BroughtCandidate, base: 
             "the digest",
         )
     return _Found(path, digest)
-
-
-def _check_capture(folder: Path, model: _Found | None, dataset: _Found) -> None:
-    """ConfigurationError (CaptureUnreadable, CaptureMismatch): answers of another model, or to another dataset."""
-    try:
-        manifest = CaptureManifest.model_validate_json((folder / "capture.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            "CaptureUnreadable",
-            f"spec.source.capture.uri: {folder} holds no readable capture.json ({error}); record it with "
-            "`paritygate capture MANIFEST --out FOLDER`",
-        ) from error
-    missing = [name for name in ("inputs.npz", "reference.npz") if not (folder / name).is_file()]
-    if missing:
-        raise ConfigurationError(
-            "CaptureUnreadable",
-            f"spec.source.capture.uri: {folder} lacks {' and '.join(missing)}; bring the whole folder that "
-            "`paritygate capture MANIFEST --out FOLDER` wrote",
-        )
-    for what, field, recorded, here in (
-        ("model", "source", manifest.source, model),
-        ("dataset", "validation.dataset", manifest.dataset, dataset),
-    ):
-        if here is not None and here.digest != recorded:
-            raise ConfigurationError(
-                "CaptureMismatch",
-                f"spec.source.capture.uri: {folder} was recorded on a {what} with digest {recorded}, and "
-                f"spec.{field}.uri, {here.path}, has {here.digest}; record it anew, or name that {what}",
-            )

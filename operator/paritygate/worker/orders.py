@@ -32,6 +32,7 @@ from paritygate.api.status import InputDigests
 from paritygate.core import stages
 from paritygate.core.observed import Inputs
 from paritygate.errors import ConfigurationError, InfrastructureError
+from paritygate.storage.captures import Here, require_capture_of
 from paritygate.storage.digests import digest_of_path
 from paritygate.storage.inbound import Inbound
 from paritygate.storage.remote import Artefacts, open_store
@@ -186,6 +187,9 @@ def _fetch_to_convert(asked: JobOrder, store: Artefacts, volumes: Volumes) -> Fe
         capture=_digest(captured, capture.digest if capture else None, "spec.source.capture"),
         candidate=_digest(candidate, brought.digest if brought else None, "spec.target.candidate"),
     )
+    if captured is not None and capture is not None:
+        model = Here(spec.source.uri, inputs.source) if inputs.source else None
+        require_capture_of(captured, capture.uri, model, Here(spec.validation.dataset.uri, inputs.dataset))
     _check_pinned(inputs, asked.pinned)
     _write(folder / "inputs.json", inputs)
     finished = _finished(asked, inputs, store)

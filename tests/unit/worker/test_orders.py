@@ -117,6 +117,31 @@ def test_a_stage_whose_artefact_was_damaged_is_done_again(inputs, step):
     MountedStore(inputs / "store").fetch(published.receipts[-1].output, inputs / "whole")
 
 
+def test_recorded_answers_are_taken_for_their_own_model_and_dataset_only(inputs, step):
+    step("fetch", convert_order(inputs))
+    work(inputs)
+    first = Published.model_validate_json(step("publish", convert_order(inputs))[1])
+    claim = inputs / "volumes" / "claims" / "models"
+    shutil.copytree(inputs / "volumes" / "captured" / "out", claim / "recorded")
+    for name in ("captured", "converted"):
+        shutil.rmtree(inputs / "volumes" / name / "out")
+    order = convert_order(inputs, capture={"uri": "pvc://models/recorded"})
+    assert step("fetch", order)[0] == 0
+    assert not (inputs / "volumes/inputs/capture.json").exists()
+    assert main(["convert", "--request", str(inputs / "volumes/inputs/convert.json"),
+                 "--out", str(inputs / "volumes/converted/out")]) == 0  # fmt: skip
+    again = Published.model_validate_json(step("publish", order)[1])
+    assert [r.output for r in again.receipts][1:] == [r.output for r in first.receipts][1:]
+
+    rows = claim / "holdout.csv"
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
+    status, message = step("fetch", order)
+    failure = StageFailure.model_validate_json(message)
+    assert (status, failure.reason) == (3, "CaptureMismatch")
+    assert "pvc://models/recorded" in failure.message
+    assert "pvc://models/holdout.csv" in failure.message
+
+
 def test_a_validate_job_gets_what_it_judges_and_a_revision_what_it_serves(inputs, step):
     store = MountedStore(inputs / "store")
     digests = {}
