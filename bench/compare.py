@@ -1,6 +1,6 @@
 """Times whole migrations against the plainest scripts that do the same export and comparison, paired in one run.
 
-    python bench/compare.py [FOLDER] [--pairs N] [--warm-ups N] [--case NAME …]
+    python bench/compare.py [FOLDER] [--pairs N] [--warm-ups N] [--case NAME …] [--rows N]
 
 Each pair runs the plain script and then `paritygate run` with all checks on, in a fresh work directory, from process
 start to exit. CPU seconds are user and system time of the whole process tree: beside other work on the machine they say
@@ -171,9 +171,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--warm-ups", type=int, default=1)
     parser.add_argument("--case", action="append", choices=CASES)
+    parser.add_argument("--rows", type=int, help="rows of the tables (default: of bench/cases.py)")
     arguments = parser.parse_args()
     # In a process of its own: what training leaves in memory must not be counted.
-    subprocess.run([sys.executable, str(HERE / "cases.py"), str(arguments.folder)], check=True)
+    rows = [str(arguments.rows)] if arguments.rows else []
+    subprocess.run([sys.executable, str(HERE / "cases.py"), str(arguments.folder), *rows], check=True)
     adopt_orphans()
     folder = arguments.folder.resolve()
     figures = [compare(case, folder / case, arguments.pairs, arguments.warm_ups) for case in arguments.case or CASES]
