@@ -195,7 +195,8 @@ class Contradiction:
 def contradictions(settings: Unchecked) -> list[Contradiction]:
     """All of them."""
     caps, found = settings.caps, []
-    if caps.active_runs_per_namespace > caps.active_runs:
+    # A default that is out of reach bounds nothing, and nobody asked for it.
+    if "active_runs_per_namespace" in caps.model_fields_set and caps.active_runs_per_namespace > caps.active_runs:
         found.append(
             Contradiction(
                 ("caps", "activeRunsPerNamespace"),

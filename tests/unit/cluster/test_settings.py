@@ -62,7 +62,6 @@ def test_a_value_that_is_wrong_is_told_with_line_field_and_what_would_work(tmp_p
     [
         ({"caps": {"activeRuns": 2, "activeRunsPerNamespace": 3}},
          "caps.activeRunsPerNamespace: is 3, above caps.activeRuns, 2; lower it"),
-        ({"caps": {"activeRuns": 2}}, "caps.activeRunsPerNamespace: is 10, above caps.activeRuns, 2; lower it"),
         ({"resync": "29s"}, "resync: is 29s; every listing loads the API server: use at least 30s"),
         ({"caps": {"deadline": "59s"}}, "caps.deadline: is 59s, in which no stage ends"),
         ({"defaults": {"convert": {"requests": {"memory": "5Gi"}, "limits": {"memory": "4000Mi"}}}},
@@ -72,6 +71,10 @@ def test_a_value_that_is_wrong_is_told_with_line_field_and_what_would_work(tmp_p
 def test_values_that_contradict_each_other_are_told(tmp_path, fields, said):
     (line,) = refused(written(tmp_path, **fields))
     assert line.split(": ", 1)[1].startswith(said)
+
+
+def test_a_cap_below_the_default_of_another_asks_for_no_second_one(tmp_path):
+    assert load_settings(written(tmp_path, caps={"activeRuns": 2})).caps.active_runs == 2
 
 
 def test_values_at_their_bounds_are_taken(tmp_path):
@@ -86,13 +89,10 @@ def test_values_at_their_bounds_are_taken(tmp_path):
 
 
 def test_every_problem_is_said_at_once_in_the_order_of_the_file(tmp_path):
-    found = refused(
-        written(
-            tmp_path, resync="1s", caps={"workers": 0, "activeRuns": 2}, floors={"rtol": "loose"}, namespace=["a"],
-        )
-    )  # fmt: skip
+    caps = {"workers": 0, "activeRuns": 2, "activeRunsPerNamespace": 3}
+    found = refused(written(tmp_path, resync="1s", caps=caps, floors={"rtol": "loose"}, namespace=["a"]))
     assert [line.split(": ")[1] for line in found] == [
-        "resync", "caps.activeRunsPerNamespace", "caps.workers", "floors.rtol", "namespace",
+        "resync", "caps.workers", "caps.activeRunsPerNamespace", "floors.rtol", "namespace",
     ]  # fmt: skip
 
 
@@ -129,7 +129,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 def test_a_configuration_in_code_is_held_to_the_same():
     with pytest.raises(ValueError, match=r"above caps\.activeRuns, 2; lower it; is 1s"):
-        Settings.model_validate({"images": IMAGES, "resync": "1s", "caps": {"activeRuns": 2}})
+        Settings.model_validate(
+            {"images": IMAGES, "resync": "1s", "caps": {"activeRuns": 2, "activeRunsPerNamespace": 3}}
+        )
 
 
 @pytest.mark.parametrize(
