@@ -45,7 +45,8 @@ images:
 A file that is wrong ends the operator with exit status 64 and every problem at once: line, field, what was found and
 what would work. Beside what the tables say it must hold that:
 
-- `caps.activeRunsPerNamespace`, where it is stated, is at most `caps.activeRuns`, `caps.deadline` at least 1m and `resync` at least 30s;
+- `caps.activeRunsPerNamespace`, where it is stated, is at most `caps.activeRuns`;
+- `caps.deadline` is at least 1m and `resync` at least 30s;
 - no request under `defaults` is above its limit.
 
 **Floors** and **caps** bound what manifests may state: a manifest can tighten and not loosen. One that does is
