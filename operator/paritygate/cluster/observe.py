@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -353,7 +353,7 @@ def _attempts(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of th
     spec: ModelMigrationSpec,
     generation: int,
     now: datetime,
-    receipts: Container[tuple[StageName, str]],
+    receipts: Mapping[tuple[StageName, str], Receipt],
 ) -> list[Attempt]:
     """The attempts that a Job stands for: one Job carries the three stages before Validate."""
     state, failure = _state(one, now)
@@ -373,10 +373,14 @@ def _attempts(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of th
     if one.digest != run.sought or inputs is None:
         return [attempt(StageName.ASSESS, one.digest)]
     # One Job is one attempt: it counts for the first of its stages that has no receipt, which is what is waited for.
-    before = [s for s in stages.wanted_stages(inputs) if s in {StageName.ASSESS, StageName.CAPTURE}]
-    digests = [(s, stages.stage_digest(s, name, spec, inputs, {}, run.recipe)) for s in before]
-    missing = [one_of for one_of in digests if one_of not in receipts]
-    return [attempt(*(missing or digests[-1:])[0])]
+    outputs: dict[StageName, str] = {}
+    for stage in stages.wanted_stages(inputs)[:-1]:
+        digest = stages.stage_digest(stage, name, spec, inputs, outputs, run.recipe)
+        receipt = receipts.get((stage, digest))
+        if receipt is None:
+            break
+        outputs[stage] = receipt.output
+    return [attempt(stage, digest)]
 
 
 def _state(one: _Job, now: datetime) -> tuple[StageState, StageFailure | None]:

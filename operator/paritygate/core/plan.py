@@ -9,7 +9,7 @@ from typing import Final
 from paritygate.api.artifacts import FailureClass, Receipt, StageFailure, StageName
 from paritygate.api.base import duration
 from paritygate.api.report import Verdict
-from paritygate.api.status import ModelMigrationStatus, StageState
+from paritygate.api.status import ConditionType, ModelMigrationStatus, StageState
 from paritygate.core import evidence, keeping, rollout, stages
 from paritygate.core.actions import Action, CancelStage, Grounds, StartStage
 from paritygate.core.conditions import PlannedEvent
@@ -18,6 +18,13 @@ from paritygate.core.standing import Found, Outlook, Step, events_of, status_of
 
 FIRST_RETRY: Final = timedelta(seconds=5)
 LONGEST_RETRY: Final = timedelta(minutes=5)
+
+_STEPS: Final = {
+    ConditionType.ASSESSED: StageName.ASSESS,
+    ConditionType.CONVERTED: StageName.CONVERT,
+    ConditionType.PARITY_VERIFIED: StageName.VALIDATE,
+}
+"""The stage that is at fault where the condition is False."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +135,8 @@ def _attempted(draft: _Draft, stage: StageName, digest: str) -> Outlook:
     running = [a for a in attempts if a.state is StageState.RUNNING]
     if running:
         return _running(draft, stage, max(running, key=lambda a: a.number))
-    if any(a.stage is stage and a.state is StageState.RUNNING for a in observed.attempts):
-        # The attempt for other inputs is being cancelled; one stage has one active attempt.
+    if _superseded(draft):
+        # One migration has one active attempt: nothing begins before what nobody wants any more has stopped.
         message = f"{stage} begins once the attempt for what was asked before has stopped"
         return Outlook(Step.WORKING, stage.value, message, stage)
     return _not_running(draft, stage, digest, [a for a in attempts if a.state is StageState.FAILED])
@@ -166,7 +173,7 @@ def _not_running(draft: _Draft, stage: StageName, digest: str, failed: list[Atte
     observed, jobs = draft.observed, draft.observed.spec.jobs
     number = max((a.number for a in failed), default=0) + 1
     known = _last_known(observed, stage, digest)
-    if known is not None and known[0] >= number:
+    if known is not None and known[0] > number:
         number, stalled = known
         if stalled is not None:
             return stalled
@@ -195,7 +202,9 @@ def _last_known(observed: Observed, stage: StageName, digest: str) -> tuple[int,
         return recorded.attempt, None
     stalled = next((c for c in observed.status.conditions if c.type == "Stalled"), None)
     if stalled is not None and stalled.observed_generation == observed.generation:
-        return recorded.attempt + 1, Outlook(Step.STALLED, stalled.reason, stalled.message, stage)
+        steps = (_STEPS.get(c.type) for c in observed.status.conditions if c.status == "False")
+        at = next((step for step in steps if step is not None), stage)
+        return recorded.attempt + 1, Outlook(Step.STALLED, stalled.reason, stalled.message, at)
     return recorded.attempt + 1, None
 
 
@@ -262,14 +271,22 @@ def _keep_up(draft: _Draft) -> None:
     draft.look_again(until)
 
 
+def _superseded(draft: _Draft) -> list[Attempt]:
+    """Attempts at work for inputs that are no longer wanted."""
+    return [
+        one
+        for one in draft.observed.attempts
+        if one.state is StageState.RUNNING and draft.digests.get(one.stage) != one.digest
+    ]
+
+
 def _cancel_superseded(draft: _Draft) -> None:
-    """Stops attempts for inputs that are no longer wanted. While inputs are unknown nothing is stopped."""
+    """Stops what is superseded. While inputs are unknown nothing is stopped."""
     if draft.observed.inputs is None and draft.observed.sought is None:
         return
-    for attempt in draft.observed.attempts:
-        if attempt.state is StageState.RUNNING and draft.digests.get(attempt.stage) != attempt.digest:
-            message = "the migration or its inputs changed"
-            draft.actions.append(CancelStage(attempt.stage, attempt.digest, attempt.number, "Superseded", message))
+    for attempt in _superseded(draft):
+        message = "the migration or its inputs changed"
+        draft.actions.append(CancelStage(attempt.stage, attempt.digest, attempt.number, "Superseded", message))
 
 
 def _pinned_recipe(observed: Observed) -> int:

@@ -265,6 +265,15 @@ def test_a_suspended_migration_stops_its_work_and_keeps_what_it_knows(world):
     assert [a.attempt for a in resumed.actions] == [1]
 
 
+def test_nothing_begins_before_what_nobody_wants_any_more_has_stopped(world):
+    """Whatever stage that is at: one migration has one active attempt."""
+    judging = Attempt(StageName.VALIDATE, digest_of("as it was asked before"), 1, StageState.RUNNING, NOW)
+    planned = plan(world.observed(attempts=(judging,)))
+    assert [(type(a), a.stage) for a in planned.actions] == [(CancelStage, StageName.VALIDATE)]
+    assert condition(planned, "Ready").reason == "Assessing"
+    assert [type(a) for a in plan(world.observed()).actions] == [StartStage]
+
+
 def test_nothing_is_started_while_the_migration_is_queued(world):
     planned = plan(replace(world.observed(), queued="4 of 4 runs are active"))
     assert planned.actions == ()

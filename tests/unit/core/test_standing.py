@@ -141,6 +141,10 @@ def test_the_step_at_fault_is_told_from_those_that_nobody_has_tried(world, at, w
     failed = replace(attempt_of(world, at=at), state=StageState.FAILED, failure=why)
     planned = plan(world.observed(attempts=(failed,)))
     assert {kind: condition(planned, kind).status for kind in wanted} == wanted
+    for attempts in ((failed,), ()):  # looked at again; and once what failed was removed
+        again = plan(world.observed(attempts=attempts, status=planned.status))
+        assert again.status.conditions == planned.status.conditions
+        assert again.events == ()
 
 
 def test_what_did_not_pass_says_where_its_report_lies(world):
