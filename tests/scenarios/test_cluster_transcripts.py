@@ -114,7 +114,15 @@ def test_the_first_model_goes_on_serving_while_a_second_one_fails(serving, work)
 def test_the_spec_is_edited_in_the_middle_of_a_run(serving, work):
     work.fails["Convert"] = {"convert": RUNS}
     serving.edits(*edit("slow"))
-    serving.rests()
+    serving.comes_to("Converting")
+    serving.edits(*edit("better"))
+    serving.comes_to("Promoted", drained=True)
+
+
+def test_the_spec_is_edited_while_a_candidate_is_judged(serving, work):
+    work.fails["Validate"] = {"validate": RUNS}
+    serving.edits(*edit("slow"))
+    serving.comes_to("Validating")
     serving.edits(*edit("better"))
     serving.comes_to("Promoted", drained=True)
 
@@ -122,7 +130,7 @@ def test_the_spec_is_edited_in_the_middle_of_a_run(serving, work):
 def test_a_run_is_suspended_and_resumed(serving, work):
     work.fails["Convert"] = {"convert": RUNS}
     serving.edits(*edit("better"))
-    serving.rests()
+    serving.comes_to("Converting")
     serving.edits("kubectl edit mm churn, with suspend: true", {"suspend": True})
     serving.comes_to("Suspended")
     serving.edits("kubectl edit mm churn, with suspend: false", {"suspend": False})
@@ -197,9 +205,14 @@ def test_a_migration_waits_for_its_turn(telling, namespace, work):
     work.fails["Convert"] = {"convert": Outcome(until=at_work)}
     with telling("fraud", caps={"activeRuns": 1, "activeRunsPerNamespace": 1}) as scene:
         scene.applies("kubectl apply -f churn.yaml", migration(namespace))
-        scene.rests()
+        scene.comes_to("Converting")
         scene.applies("kubectl apply -f fraud.yaml", migration(namespace, name="fraud"))
         scene.comes_to("Queued", name="fraud")
         scene.notes("churn is done")
         at_work.set()
         scene.comes_to("Promoted", name="fraud")
+
+
+def test_every_transcript_belongs_to_a_story():
+    stories = {f"{name.removeprefix('test_').replace('_', '-')}.txt" for name in globals() if name.startswith("test_")}
+    assert {file.name for file in GOLDEN.iterdir()} <= stories

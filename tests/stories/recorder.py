@@ -78,13 +78,38 @@ class Recorder:
             # What a person did comes after everything that was written until then.
             return sorted(self._seen, key=lambda seen: (seen.version, seen.kind == "User"))
 
-    def until_quiet(self, seconds: float = 60) -> None:
-        """Returns once nothing was written for a while. AssertionError: something always is."""
+    def until_quiet(self, seconds: float = 120) -> None:
+        """Returns once all that was written was heard of, and nothing more comes. AssertionError: something does."""
         ends = clock.monotonic() + seconds
-        while clock.monotonic() < self._last + _QUIET_SECONDS:
+        while not (clock.monotonic() > self._last + _QUIET_SECONDS and self._is_up_to_date()):
             assert self._failure is None, self._failure
-            assert clock.monotonic() < ends, f"something is still written after {seconds} s"
+            assert clock.monotonic() < ends, f"something is still written, or not heard of, after {seconds} s"
             threading.Event().wait(_POLL_SECONDS)
+
+    def until_told(self, reason: str, seconds: float = 120) -> None:
+        """Returns once the operator told of this since a person last did something. AssertionError: it does not."""
+
+        def told() -> bool:
+            since = max(number for number, seen in enumerate(self._seen) if seen.kind == "User")
+            return any(s.kind == "Event" and s.item["reason"] == reason for s in self._seen[since:])
+
+        with self._changed:
+            assert self._changed.wait_for(told, seconds), f"no event {reason} after {seconds} s"
+
+    def _is_up_to_date(self) -> bool:
+        """Whether the watches, which may lag behind on a busy machine, have told of all that a listing shows."""
+        listed = {
+            (kind, item["metadata"]["uid"]): int(item["metadata"]["resourceVersion"])
+            for kind in WATCHED
+            for item in self._api.list(kind, self._namespace)
+        }
+        with self._changed:
+            known = {(s.kind, s.item["metadata"]["uid"]): s for s in self._seen if s.item is not None}
+        there = {key: seen.version for key, seen in known.items() if seen.event != "DELETED"}
+        # What was there before the watches began was never told of.
+        return there.keys() <= listed.keys() and all(
+            version <= max(self._from, there.get(key, 0)) for key, version in listed.items()
+        )
 
     def latest(self, name: str) -> Object | None:
         """A migration as last seen; None = there is none."""

@@ -20,6 +20,10 @@ _PHASES: Final = {
 a story has the same steps, however slow the machine."""
 
 
+_UNTOLD: Final = frozenset({"Queued", "Converting", "Validating"})
+"""Reasons that come without an event."""
+
+
 @dataclass(frozen=True)
 class _Said:
     """Set while a person can read this phase; stands in for a threading.Event."""
@@ -87,7 +91,9 @@ class Scene:
 
         `drained`: also until the revision before is gone, which is given some seconds to answer what it was asked.
         """
-        self._api.until(MIGRATION, name, self._namespace, is_ready(reason), seconds=60)
+        self._api.until(MIGRATION, name, self._namespace, is_ready(reason), seconds=120)
+        if reason not in _UNTOLD:
+            self._recorder.until_told(reason)
         if drained:
-            self._api.until_listed("Deployment", self._namespace, bool)
+            self._api.until_listed("Deployment", self._namespace, bool, seconds=120)
         self.rests()
