@@ -207,12 +207,21 @@ class Client:
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> bool:
         """Deletes the object with this UID; its own children follow in the background. False = it was gone already.
 
-        An object of the same name with another UID is left alone and counts as gone.
+        An object of the same name with another UID is left alone and counts as gone. Conflict: it is still there.
         """
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
             await self._ask("DELETE", resource, resource.path(namespace, name), body=body)
-        except (Missing, Conflict):
+        except Missing:
+            return False
+        except Conflict:
+            # Another object has the name by now; or it is still there, and whoever takes it for gone would leave it.
+            try:
+                there = await self.get(resource, namespace, name)
+            except Missing:
+                return False
+            if there["metadata"]["uid"] == uid:
+                raise
             return False
         return True
 

@@ -127,12 +127,27 @@ def test_each_verb_is_sent_as_the_server_wants_it():
     talk(script)
 
 
-@pytest.mark.parametrize(("status", "deleted"), [(200, True), (404, False), (409, False)])
-def test_only_the_object_that_was_seen_is_deleted(status, deleted):
+@pytest.mark.parametrize(
+    ("status", "then", "deleted"),
+    [(200, None, True), (404, None, False), (409, (200, "u2"), False), (409, (404, ""), False)],
+)
+def test_only_the_object_that_was_seen_is_deleted(status, then, deleted):
     async def script(client, server):
         server.queue(status, {"message": "the UID in the precondition does not match"})
+        if then:
+            server.queue(then[0], {"metadata": {"uid": then[1]}})
         assert await client.delete(JOBS, "ns", "j", uid="u1") is deleted
         assert json.loads(server.asked[0][4]) == {"propagationPolicy": "Background", "preconditions": {"uid": "u1"}}
+
+    talk(script)
+
+
+def test_what_is_still_there_does_not_count_as_deleted():
+    async def script(client, server):
+        server.queue(409, {"message": "as a busy server may say"})
+        server.queue(200, {"metadata": {"uid": "u1"}})
+        with pytest.raises(Conflict):
+            await client.delete(JOBS, "ns", "j", uid="u1")
 
     talk(script)
 
