@@ -9,7 +9,7 @@ import itertools
 import json
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final, Self
 
 import aiohttp
@@ -33,10 +33,15 @@ class Kubelet:
     """Completes the pods of one namespace, or of all, while it is entered. Errors of its own are raised at the end."""
 
     def __init__(
-        self, plane: ControlPlane, namespace: str | None, director: Director = lambda _: Script(), *, steps: bool = True
-    ) -> None:
-        """`steps`: every state that a container passes is written; without, only states that last, and the ends."""
+        self, plane: ControlPlane, namespace: str | None, director: Director = lambda _: Script(), *,
+        steps: bool = True, only: Container[str] | None = None,
+    ) -> None:  # fmt: skip
+        """`steps`: every state that a container passes is written; without, only states that last, and the ends.
+
+        `only`: of all namespaces, those whose pods it completes; may grow.
+        """
         self._plane = plane
+        self._only = only
         self._namespace = namespace
         self.director = director
         """May be exchanged at any time; it counts for pods that are seen later."""
@@ -161,6 +166,8 @@ class Kubelet:
 
     def _see(self, seen: Mapping[str, Any]) -> None:
         uid = seen["metadata"]["uid"]
+        if self._only is not None and seen["metadata"]["namespace"] not in self._only:
+            return
         pod = self._pods.get(uid)
         if pod is None:
             number = next(self._addresses)
