@@ -18,7 +18,7 @@ from paritygate.errors import ClusterError, Conflict, Deposed, Forbidden, Gone, 
 Object = dict[str, Any]
 """A Kubernetes object as plain data."""
 FIELD_MANAGER: Final = "paritygate"
-PAGE: Final = 200
+PAGE: Final = 100
 """Objects in one answer to a listing. Decoded they are large, and several kinds are listed at once."""
 _KINDS: Final[Mapping[int, type[ClusterError]]] = {
     400: Refused, 401: Forbidden, 403: Forbidden, 404: Missing, 409: Conflict, 410: Gone, 413: Refused, 415: Refused,
