@@ -23,6 +23,7 @@ ROWS = (
     ("CPU s", "cpu_s"),
     ("CPU ms a migration", "cpu_ms_per_promoted"),
     ("share of one core", "cpu_share"),
+    ("share of the stand-in", "standin_cpu_share"),
     ("CPU s at rest", "rest.cpu_s"),
     ("restart to all looked at, s", "restart.all_looked_at_s"),
     ("RSS after restart, MiB", "restart.rss_mib"),

@@ -1,6 +1,7 @@
 """The control plane for tests: shared, private, limited, mended, and gone without a trace."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -100,6 +101,19 @@ def test_leaves_no_process_when_its_daemon_is_killed_and_the_next_sweeps_its_fil
     (tmp_path / "next").mkdir()
     with plane.shared(tmp_path / "next"):
         assert not folder.exists()
+
+
+def test_records_the_requests_that_a_policy_asks_for(tmp_path):
+    rules = [{"level": "Metadata", "verbs": ["create"]}, {"level": "None"}]
+    policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
+    with plane.shared(tmp_path, policy) as used, used.client() as api:
+        item = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "seen", "namespace": "default"}}
+        api.create(item)
+        api.get("ConfigMap", "seen", "default")
+        (log,) = used.folder.glob("audit*.log")
+        seen = [event for event in map(json.loads, log.read_text().splitlines())
+                if event["objectRef"].get("name") == "seen"]  # fmt: skip
+    assert [(event["verb"], event["responseStatus"]["code"]) for event in seen] == [("create", 201)]
 
 
 def test_starts_again_under_the_same_address_what_was_killed(own_control_plane):
