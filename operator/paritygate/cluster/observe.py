@@ -190,7 +190,12 @@ def service_name(name: str, spec: ModelMigrationSpec) -> str:
 def settles(snapshot: Snapshot, now: datetime) -> bool:
     """Whether a Job ended so lately that the last word of its pods may still come."""
     found = (_Job(job, snapshot).ended_at for job in snapshot.of("Job"))
-    return any(moment is not None and now < moment + SETTLING for moment in found)
+    return any(_lately(moment, now) for moment in found)
+
+
+def _lately(ended_at: datetime | None, now: datetime) -> bool:
+    """Also where the clock that stamped it runs a little ahead; what lies far ahead says nothing."""
+    return ended_at is not None and abs(now - ended_at) < SETTLING
 
 
 class _Job:
@@ -387,7 +392,7 @@ def _state(one: _Job, now: datetime) -> tuple[StageState, StageFailure | None]:
     stopped = failures.cancelled(one.job)
     if stopped is not None:
         return StageState.FAILED, stopped
-    if ended(one.job) and not one.told and one.ended_at is not None and now < one.ended_at + SETTLING:
+    if ended(one.job) and not one.told and _lately(one.ended_at, now):
         return StageState.RUNNING, None
     if one.complete:
         return _completed(one)

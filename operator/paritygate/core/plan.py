@@ -220,8 +220,10 @@ def _failed(draft: _Draft, stage: StageName, last: Attempt, retries: int) -> Out
         message = f"{failure.message} ({failure.reason}; tried {last.number} times, spec.jobs.retries is {retries})"
         return Outlook(Step.STALLED, "RetriesExhausted", message, at)
     pause = backoff(last.number)
-    again = (last.ended_at or last.started_at) + pause
-    if draft.observed.now >= again:
+    ended_at = last.ended_at or last.started_at
+    again = ended_at + pause
+    # What ended far ahead of now was stamped by another clock, or ours was set back: nothing is waited for.
+    if abs(draft.observed.now - ended_at) >= pause:
         return None
     draft.look_again(again)
     message = (

@@ -137,14 +137,19 @@ def _unavailable(observed: Observed, revision: Revision) -> Turn:
     if revision.failure is not None:
         message += f": {revision.failure.message}"
     until = _passes(observed, revision.unavailable_since, UNAVAILABLE_LIMIT)
-    if until is None and revision.unavailable_since is not None:
+    since = revision.unavailable_since
+    if until is None and since is not None and since <= observed.now:
         return Turn(_stalled("ServingUnavailable", message))
     return Turn(_working("ServingUnavailable", message), (), until)
 
 
 def _passes(observed: Observed, since: datetime | None, hold: timedelta) -> datetime | None:
-    """When `hold` has passed since then; None = it has, or nothing is known and nothing waited for."""
-    return None if since is None or observed.now >= since + hold else since + hold
+    """When `hold` has passed since then; None = it has, or nothing is known and nothing waited for.
+
+    What lies further ahead than `hold` was stamped by another clock, or ours was set back: it is taken for unknown, or
+    traffic would wait for as long as the clocks differ.
+    """
+    return None if since is None or abs(observed.now - since) >= hold else since + hold
 
 
 def _named(observed: Observed, name: str | None) -> Revision | None:

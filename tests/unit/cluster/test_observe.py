@@ -238,6 +238,7 @@ def test_a_pod_gets_some_seconds_for_its_last_word(condition_type, pods):
     assert lines(cluster, timedelta(seconds=15))[0].startswith("Failed")
     assert settles(cluster.cache.snapshot(KEY), NOW + timedelta(seconds=14))
     assert not settles(cluster.cache.snapshot(KEY), NOW + timedelta(seconds=15))
+    assert not settles(cluster.cache.snapshot(KEY), NOW - timedelta(hours=1))  # the clock was set back
 
 
 def test_a_job_that_kueue_holds_back_waits_and_its_deadline_does_not_run():

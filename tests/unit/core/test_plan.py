@@ -88,6 +88,13 @@ def test_infrastructure_failures_are_retried_with_growing_pauses_and_then_stall(
     assert condition(planned, "Stalled").reason == "RetriesExhausted"
 
 
+def test_a_failure_that_lies_in_the_future_is_not_waited_for(world):
+    start = first(world)
+    attempt = failed(start, FailureClass.INFRASTRUCTURE, 1, NOW + timedelta(hours=1))
+    (again,) = plan(world.observed(attempts=(attempt,), now=NOW)).actions
+    assert again.attempt == 2
+
+
 def test_pauses_double_and_are_bounded():
     assert backoff(2) == 2 * backoff(1)
     assert backoff(1000) == LONGEST_RETRY

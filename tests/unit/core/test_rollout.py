@@ -64,6 +64,23 @@ def test_what_takes_over_is_brought_up_as_large_as_what_it_replaces(scene):
     assert apply.replicas == 4
 
 
+def test_a_clock_that_was_set_back_holds_nothing_up(scene):
+    seen = {"traffic": "m-old", "status": scene.passed}
+    ahead = replace(scene.new, ready_since=NOW + timedelta(hours=1))
+    assert isinstance(scene.plan(OLD, ahead, **seen).actions[0], SetTraffic)
+    a_little = replace(scene.new, ready_since=NOW + READY_HOLD / 2)
+    planned = scene.plan(OLD, a_little, **seen)
+    assert planned.actions == ()
+    assert planned.requeue_at == NOW + READY_HOLD * 1.5
+
+
+def test_nobody_is_called_for_an_outage_of_the_future(scene):
+    dead = replace(scene.new, ready=False, available=0, unavailable_since=NOW + timedelta(hours=1))
+    planned = scene.plan(dead, traffic=dead.name, pointed=True)
+    assert condition(planned, "Stalled") is None
+    assert condition(planned, "Ready").reason == "ServingUnavailable"
+
+
 def test_traffic_waits_until_the_data_plane_has_heard_of_the_revision(scene):
     fresh = replace(scene.new, ready_since=NOW)
     seen = {"traffic": "m-old", "status": scene.passed}
