@@ -118,6 +118,7 @@ class Proxy:
         self.flowing.set()
         self.disturb: Callable[[], Sequence[float]] = lambda: (0.0,)
         """After how many seconds an event is told: empty = never, two numbers = twice."""
+        self._late: set[asyncio.Task[web.Response]] = set()
         self._outdated: set[str] = set()
         self._connections: set[asyncio.BaseTransport] = set()
         self._streams: dict[asyncio.Task[Any], str] = {}
@@ -168,10 +169,13 @@ class Proxy:
         seen = described(request.method, request.path, body, dry="dryRun" in request.query)
         self.requests.append(seen)
         fault = self.faults(seen)
-        if fault is not None and fault.waits is not None:
-            await fault.waits.wait()
-        if fault is None or fault.waits is not None:
+        if fault is None:
             return await self._deliver(request, transport, body, seen)
+        if fault.waits is not None:
+            # On its way, it arrives also when its sender is no more.
+            late = asyncio.create_task(self._arrive(fault.waits, request, body, seen))
+            self._late.add(late)
+            return await asyncio.shield(late)
         return await self._fail(fault, request, transport, body, seen)
 
     async def _fail(
@@ -193,6 +197,16 @@ class Proxy:
     ) -> web.Response:
         if self.killed.is_set():
             return _cut(transport)
+        answer = await self._forward(request, body, seen)
+        return _cut(transport) if self.killed.is_set() else answer
+
+    async def _arrive(
+        self, moment: asyncio.Event, request: web.BaseRequest, body: bytes, seen: Request
+    ) -> web.Response:
+        await moment.wait()
+        return await self._forward(request, body, seen)
+
+    async def _forward(self, request: web.BaseRequest, body: bytes, seen: Request) -> web.Response:
         headers = {key: request.headers[key] for key in ("Accept", "Content-Type") if key in request.headers}
         async with self._upstream.http.request(
             request.method, request.path_qs, data=body or None, headers=headers
@@ -200,9 +214,7 @@ class Proxy:
             content = await answer.read()
         seen.status = answer.status
         kept = {key: answer.headers[key] for key in ("Content-Type", "Retry-After") if key in answer.headers}
-        return (
-            _cut(transport) if self.killed.is_set() else web.Response(body=content, status=answer.status, headers=kept)
-        )
+        return web.Response(body=content, status=answer.status, headers=kept)
 
     async def _watch(self, request: web.BaseRequest, transport: asyncio.BaseTransport) -> web.StreamResponse:
         match = _PATH.match(request.path)
