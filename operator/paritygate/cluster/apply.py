@@ -178,24 +178,19 @@ class Applier:
             return
 
     async def _cancel(self, action: CancelStage, scene: Scene) -> None:
-        kind = "validate" if action.stage is StageName.VALIDATE else "convert"
-        for job in scene.jobs:
-            metadata = job["metadata"]
-            labels = metadata["labels"]
-            same = labels.get(pods.JOB) == kind and labels.get(pods.ATTEMPT) == str(action.attempt)
-            digest = metadata.get("annotations", {}).get(pods.DIGEST)
-            meant = digest == action.digest or (kind == "convert" and digest == scene.run.sought)
-            if not (same and meant) or ended(job):
-                continue
-            if action.reason in _DELETED_WHEN_CANCELLED:
-                await self._delete(JOBS, job)
-                continue
-            # Kept, as the record of why it ended; suspending it takes its pods down.
-            why = StageFailure(
-                failure=FailureClass.CONFIGURATION, reason=action.reason, message=action.message
-            ).model_dump_json(by_alias=True)
-            patch = {"metadata": {"uid": metadata["uid"], "annotations": {CANCELLED: why}}, "spec": {"suspend": True}}
-            self._cache.apply(None, await self._client.merge(JOBS, metadata["namespace"], metadata["name"], patch))
+        job = next((one for one in scene.jobs if one["metadata"]["name"] == action.job), None)
+        if job is None or ended(job):
+            return
+        if action.reason in _DELETED_WHEN_CANCELLED:
+            await self._delete(JOBS, job)
+            return
+        # Kept, as the record of why it ended; suspending it takes its pods down.
+        why = StageFailure(
+            failure=FailureClass.CONFIGURATION, reason=action.reason, message=action.message
+        ).model_dump_json(by_alias=True)
+        metadata = job["metadata"]
+        patch = {"metadata": {"uid": metadata["uid"], "annotations": {CANCELLED: why}}, "spec": {"suspend": True}}
+        self._cache.apply(None, await self._client.merge(JOBS, metadata["namespace"], metadata["name"], patch))
 
     async def _apply_revision(self, action: ApplyRevision, scene: Scene) -> None:
         await self._live(action.grounds, scene)

@@ -31,6 +31,8 @@ class CancelStage:
     attempt: int
     reason: str
     message: str
+    job: str | None = None
+    """Name of what carries it out, where it has one: equal numbers of attempts for other inputs are not meant."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,10 @@ class _Draft:
     """Name of the revision that is to serve; None = no candidate passed for what is asked."""
     requeue_at: datetime | None = None
 
+    def cancel(self, attempt: Attempt, reason: str, message: str) -> None:
+        """Stops an attempt."""
+        self.actions.append(CancelStage(attempt.stage, attempt.digest, attempt.number, reason, message, attempt.job))
+
     def look_again(self, moment: datetime | None) -> None:
         """The plan returns then, or earlier."""
         if moment is not None:
@@ -99,7 +103,7 @@ def _suspended(draft: _Draft, outlook: Outlook) -> Outlook:
     for attempt in draft.observed.attempts:
         if attempt.state is StageState.RUNNING:
             message = "spec.suspend is true"
-            draft.actions.append(CancelStage(attempt.stage, attempt.digest, attempt.number, "Suspended", message))
+            draft.cancel(attempt, "Suspended", message)
     message = "spec.suspend is true; set it to false to go on"
     return Outlook(Step.SUSPENDED, "Suspended", message, judged=outlook.judged)
 
@@ -149,13 +153,13 @@ def _running(draft: _Draft, stage: StageName, attempt: Attempt) -> Outlook:
     held = attempt.waiting
     if held is not None and attempt.stale:
         # What holds it up may be what was edited since: limits and node selectors start no new run by themselves.
-        draft.actions.append(CancelStage(stage, attempt.digest, attempt.number, "Superseded", "the manifest changed"))
+        draft.cancel(attempt, "Superseded", "the manifest changed")
     elif held is not None and held.failure is FailureClass.CONFIGURATION:
-        draft.actions.append(CancelStage(stage, attempt.digest, attempt.number, held.reason, held.message))
+        draft.cancel(attempt, held.reason, held.message)
     elif draft.observed.now >= ends:
         why = f" ({held.reason}: {held.message})" if held else ""
         message = f"{at} ran longer than spec.jobs.deadline, {limit}; raise it, or find out why the stage hangs{why}"
-        draft.actions.append(CancelStage(stage, attempt.digest, attempt.number, "DeadlineExceeded", message))
+        draft.cancel(attempt, "DeadlineExceeded", message)
     else:
         draft.look_again(ends)
     if held is not None:
@@ -288,7 +292,7 @@ def _cancel_superseded(draft: _Draft) -> None:
         return
     for attempt in _superseded(draft):
         message = "the migration or its inputs changed"
-        draft.actions.append(CancelStage(attempt.stage, attempt.digest, attempt.number, "Superseded", message))
+        draft.cancel(attempt, "Superseded", message)
 
 
 def _pinned_recipe(observed: Observed) -> int:
