@@ -18,6 +18,11 @@ from control_plane.fixtures import (
 __all__ = ["api", "control_plane", "identity", "kubectl", "migrations", "namespace", "own_control_plane", "scene"]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Workers for `-n auto`: two for each core, since what runs on the control plane mostly waits."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In continuous integration nothing may be missing, so a skipped test fails the run."""

@@ -11,6 +11,8 @@ from faults.world import Crew, differences, in_thread, migrating, whole_migratio
 from paritygate.errors import ClusterError
 from paritygate.handlers.operator import Deposed
 
+pytestmark = pytest.mark.timeout(900)  # nine lives of a migration, with everything that goes wrong in them
+
 SECONDS = 1.0
 """How long the operator waits for an answer here."""
 
