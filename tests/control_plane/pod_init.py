@@ -64,6 +64,15 @@ def bind(source, target, read_only):
     mount(None, target, flags=REMOUNT | BIND | kept | (RS_ONLY if read_only else 0))
 
 
+def show(path, target):
+    """Shows a part of an image, read-only; a link as a link."""
+    if os.path.islink(path):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.symlink(os.readlink(path), target)
+    else:
+        bind(path, target, read_only=True)
+
+
 def bring_up_loopback():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         asked = struct.pack("16sh14x", b"lo", 0)
@@ -116,13 +125,12 @@ class Container:
         root = order["root"]
         os.makedirs(root, exist_ok=True)
         mount("tmpfs", root, "tmpfs", NOSUID | NODEV, "mode=755,size=16m")
+        # An interpreter below a mount, as in a checkout under /tmp, would be hidden by it.
+        tops = tuple(one["target"].rstrip("/") + "/" for one in order["mounts"])
+        hidden = [path for path in order["shown"] if path.startswith(tops)]
         for path in order["shown"]:
-            target = root + path
-            if os.path.islink(path):
-                os.makedirs(os.path.dirname(target), exist_ok=True)
-                os.symlink(os.readlink(path), target)
-            else:
-                bind(path, target, read_only=True)
+            if path not in hidden:
+                show(path, root + path)
         os.makedirs(root + "/proc")
         mount("proc", root + "/proc", "proc", NOSUID | NODEV | NOEXEC)
         os.makedirs(root + "/dev/shm")
@@ -132,6 +140,8 @@ class Container:
         mount("tmpfs", root + "/dev/shm", "tmpfs", NOSUID | NODEV, "mode=1777,size=64m")
         for one in order["mounts"]:
             bind(one["source"], root + one["target"], one["readOnly"])
+        for path in hidden:
+            show(path, root + path)
         if order["readOnlyRoot"]:
             mount(None, root, flags=REMOUNT | BIND | NOSUID | NODEV | RS_ONLY)
         os.chdir(root)
