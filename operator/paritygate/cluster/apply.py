@@ -386,6 +386,10 @@ class Applier:
                     f"{resource.kind} {metadata['name']} exists and is not of this migration; rename the migration, "
                     f"or remove it: kubectl delete {resource.plural} -n {metadata['namespace']} {metadata['name']}",
                 ) from None
+            if "deletionTimestamp" in there["metadata"] and resource is not CLAIMS:  # a claim is waited for with words
+                raise Conflict(
+                    f"{resource.kind} {metadata['name']} is being deleted; it is made anew after that"
+                ) from None
         self._cache.apply(None, {"apiVersion": resource.api_version, "kind": resource.kind, **there})
         return there
 

@@ -10,13 +10,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from paritygate.cluster.keys import Key
 from paritygate.cluster.manifests.pods import MIGRATION
 from paritygate.cluster.slim import slim
 
 Object = dict[str, Any]
+
+
+_MOST_GONE: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Cache:
         self._migrations: dict[Key, Object] = {}
         self._children: dict[Key, dict[tuple[str, str], Object]] = defaultdict(dict)
         self._unended: dict[Key, set[str]] = defaultdict(set)
+        self._gone: dict[str, None] = {}
+        """UIDs that were deleted, the latest last: an answer to a request may come later than the word of deletion."""
 
     def apply(self, event: str | None, item: Object) -> Key | None:
         """Takes in an event ('DELETED', anything else = it exists).
@@ -55,7 +60,11 @@ class Cache:
         key = _key_of(item)
         if key is None:
             return None
-        changed = self._remove(key, item) if event == "DELETED" else self._put(key, slim(item))
+        if event == "DELETED":
+            self._bury(item["metadata"]["uid"])
+            changed = self._remove(key, item)
+        else:
+            changed = item["metadata"]["uid"] not in self._gone and self._put(key, slim(item))
         return key if changed else None
 
     def replace(self, kind: str, items: Iterable[Object], began: int) -> set[Key]:
@@ -103,6 +112,11 @@ class Cache:
         if kind == "ModelMigration":
             return list(self._migrations.items())
         return [(key, item) for key, all_ in self._children.items() for (k, _), item in list(all_.items()) if k == kind]
+
+    def _bury(self, uid: str) -> None:
+        self._gone[uid] = None
+        if len(self._gone) > _MOST_GONE:
+            del self._gone[next(iter(self._gone))]
 
     def _put(self, key: Key, item: Object) -> bool:
         """Whether anything but its version is other than before."""

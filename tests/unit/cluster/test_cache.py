@@ -69,3 +69,11 @@ def test_a_listing_removes_what_was_deleted_without_an_event_and_keeps_what_is_n
     cache.apply("ADDED", item(name="new", uid="u2", version=2))
     assert cache.replace("Job", [], began) == {KEY}
     assert uids(cache) == ["u2"]
+
+
+def test_an_answer_that_comes_after_the_word_of_deletion_brings_nothing_back():
+    cache = Cache()
+    cache.apply("DELETED", item(version=7))
+    assert cache.apply(None, item(version=5)) is None
+    assert uids(cache) == []
+    assert cache.apply("ADDED", item(uid="u2", version=8)) == KEY
