@@ -47,13 +47,13 @@ class Demo:
 
     def run(self, folder: Path, *command: str) -> None:
         """Runs `command` in `folder`; the demo ends if it does not succeed."""
-        _show(command)
+        show(command)
         self._require(subprocess.run(_resolved(command), cwd=folder, check=False).returncode, 0)
 
     def migrate(self, folder: Path, manifest: str, name: str, *, ends_with: int) -> dict[str, Any]:
         """Runs a manifest in `folder` and gives its report; the demo ends if its exit status is another one."""
         command = ("paritygate", "run", manifest)
-        _show(command)
+        show(command)
         self._require(subprocess.run(_resolved(command), cwd=folder, check=False).returncode, ends_with)
         return self._report(folder, name)
 
@@ -61,7 +61,7 @@ class Demo:
     def served(self, folder: Path, manifest: str, name: str) -> Iterator[str]:
         """Runs a manifest that must pass, gives the address that it is served at, and stops it afterwards."""
         command = ("paritygate", "run", manifest, "--serve", "--port", "0")
-        _show(command)
+        show(command)
         with subprocess.Popen(
             _resolved((*command, "--output", "json")), cwd=folder, stdout=subprocess.PIPE, text=True
         ) as process:
@@ -79,7 +79,7 @@ class Demo:
 
     def finish(self) -> None:
         """Says where the reports are."""
-        _say("That is all. Open a report in a browser:")
+        say("That is all. Open a report in a browser:")
         for verdict, report in self._verdicts:
             print(f"   {verdict:<6}  {os.path.relpath(report)}")
 
@@ -94,7 +94,8 @@ class Demo:
             sys.exit(f"demo: this command was to end with status {wanted} and ended with {status}")
 
 
-def _show(command: tuple[str, ...]) -> None:
+def show(command: tuple[str, ...]) -> None:
+    """Prints a command as one would type it."""
     print(f"\n{BOLD}$ {shlex.join(command)}{RESET}", flush=True)
 
 
@@ -103,14 +104,16 @@ def _resolved(command: tuple[str, ...]) -> list[str]:
     return [*python[command[0]], *command[1:]]
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Prints a remark."""
     print(
         "\n" + textwrap.fill(f"── {text}", WIDTH, subsequent_indent="   ").replace("──", f"{DIM}──{RESET}", 1),
         flush=True,
     )
 
 
-def _require(claim: str, *, holds: bool) -> None:
+def require(claim: str, *, holds: bool) -> None:
+    """Ends the demo where a claim of it does not hold."""
     if not holds:
         sys.exit(f"demo: this does not hold: {claim}")
 
@@ -123,7 +126,7 @@ def _ask(url: str, request: Path) -> dict[str, list[Any]]:
         return {output["name"]: output["data"] for output in json.load(response)["outputs"]}
 
 
-def _call(folder: Path, url: str) -> None:
+def call(folder: Path, url: str) -> None:
     """Asks the server for one tumour, shows the answer, and compares all rows with what the model itself answers."""
     import joblib
     import numpy as np
@@ -133,16 +136,16 @@ def _call(folder: Path, url: str) -> None:
     model = joblib.load(folder / "tumours.joblib")
     infer = f"{url}/v2/models/tumours/infer"
 
-    _show(("curl", "--data", "@request.json", infer))
+    show(("curl", "--data", "@request.json", infer))
     for name, data in _ask(infer, _request(folder / "request.json", rows.head(1))).items():
         print(f"{name}: {data}")
 
     answers = _ask(infer, _request(folder / "requests.json", rows))
     served = np.reshape(answers["probabilities"], (len(rows), -1))
     gap = float(np.abs(served - model.predict_proba(rows)).max())
-    _require("every served label is the model's own", holds=answers["label"] == model.predict(rows).tolist())
-    _require(f"probabilities are equal but for {ROUNDING:g}", holds=gap <= ROUNDING)
-    _say(
+    require("every served label is the model's own", holds=answers["label"] == model.predict(rows).tolist())
+    require(f"probabilities are equal but for {ROUNDING:g}", holds=gap <= ROUNDING)
+    say(
         f"Asked for all {len(rows)} tumours, it answers with the labels that the model gives in scikit-learn; "
         f"no probability differs by more than {gap:.0e}."
     )
@@ -160,37 +163,37 @@ def _request(file: Path, rows: Any) -> Path:
 
 def tabular(demo: Demo) -> None:
     """A pipeline that passes and is served; a booster whose usual export is wrong, and then its right conversion."""
-    _say("1. A scikit-learn pipeline that tells benign from malignant tumours is to become ONNX and to be served.")
+    say("1. A scikit-learn pipeline that tells benign from malignant tumours is to become ONNX and to be served.")
     folder = demo.example("01-breast-cancer")
     demo.run(folder, "python", "train.py", ".")
     with demo.served(folder, "migration.yaml", "tumours") as url:
-        _say("It passed, so it is served. Any Open Inference client can call it; request.json holds one tumour.")
-        _call(folder, url)
+        say("It passed, so it is served. Any Open Inference client can call it; request.json holds one tumour.")
+        call(folder, url)
 
-    _say("2. A gradient boosting model with a categorical feature was exported as most people do it.")
+    say("2. A gradient boosting model with a categorical feature was exported as most people do it.")
     folder = demo.example("02-diabetes")
     demo.run(folder, "python", "train.py", ".")
     demo.run(folder, "python", "export.py", ".")
-    _say("It looks fine. ParityGate is asked to judge it.")
+    say("It looks fine. ParityGate is asked to judge it.")
     report = demo.migrate(folder, "brought.yaml", "progression-brought", ends_with=FAILED)
-    _require("the report names the cause", holds="HGB-CATEGORICAL" in {one["rule"] for one in report["findings"]})
-    _say("It was silently wrong, so it would not have been served.")
+    require("the report names the cause", holds="HGB-CATEGORICAL" in {one["rule"] for one in report["findings"]})
+    say("It was silently wrong, so it would not have been served.")
 
-    _say("3. ParityGate converts the same model itself. What it captured from the source is used again.")
+    say("3. ParityGate converts the same model itself. What it captured from the source is used again.")
     demo.migrate(folder, "migration.yaml", "progression", ends_with=PASSED)
     demo.finish()
 
 
 def torch(demo: Demo) -> None:
     """A convolutional network: exported in training mode, and converted."""
-    _say("1. A convolutional network that reads digits was exported while it was still in training mode.")
+    say("1. A convolutional network that reads digits was exported while it was still in training mode.")
     folder = demo.example("03-digits-cnn")
     demo.run(folder, "python", "train.py", ".")
-    _say("The file loads and answers. ParityGate is asked to judge it.")
+    say("The file loads and answers. ParityGate is asked to judge it.")
     demo.migrate(folder, "brought.yaml", "digits-brought", ends_with=FAILED)
-    _say("Its answers depend on which other pictures are in the batch, so it would not have been served.")
+    say("Its answers depend on which other pictures are in the batch, so it would not have been served.")
 
-    _say("2. ParityGate converts the network itself. What it captured from the source is used again.")
+    say("2. ParityGate converts the network itself. What it captured from the source is used again.")
     demo.migrate(folder, "migration.yaml", "digits", ends_with=PASSED)
     demo.finish()
 

@@ -13,12 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import yaml
 from uv import find_uv_bin
+
+from paritygate.api.manifest import parse_manifest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BY_DEMO = {"tabular": ("01-breast-cancer", "02-diabetes"), "torch": ("03-digits-cnn",)}
 OLD = "04-old-scikit-learn"
+CLUSTER = "05-cluster"
+MANIFESTS = sorted(path.name for path in (EXAMPLES / CLUSTER).glob("*.yaml"))
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -62,7 +68,7 @@ def rules(report: dict[str, Any]) -> set[str]:
 
 def test_every_example_is_run_here():
     folders = {path.name for path in EXAMPLES.iterdir() if re.match(r"\d\d-", path.name)}
-    assert folders == {OLD, *(name for names in BY_DEMO.values() for name in names)}
+    assert folders == {OLD, CLUSTER, *(name for names in BY_DEMO.values() for name in names)}
 
 
 def test_the_demo_ends_with_its_reports(tabular):
@@ -129,6 +135,65 @@ def test_example_04_answers_are_captured_where_the_old_model_was_trained(command
     assert report["sourceEnvironment"]["packages"]["scikit-learn"] == "1.2.2"
     assert "paritygate" not in report["sourceEnvironment"]["packages"]
     assert report["framework"] == "scikit-learn 1.2.2"
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory):
+    """What is to lie in the bucket `models`, but for what needs another Python."""
+    return made(tmp_path_factory.mktemp("bucket"), "tumours", "progression")
+
+
+def made(folder: Path, *names: str) -> Path:
+    command = [sys.executable, EXAMPLES / CLUSTER / "models.py", folder, *names]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return folder
+
+
+def cluster_manifest(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((EXAMPLES / CLUSTER / name).read_text()))
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_example_05_is_a_manifest_whose_every_address_its_script_fills(name, bucket):
+    manifest = parse_manifest((EXAMPLES / CLUSTER / name).read_text(), name)
+    for address in manifest.spec.input_uris.values():
+        folder, _, file = address.removeprefix("s3://models/").partition("/")
+        script = (EXAMPLES / OLD / "train.py").read_text()
+        assert (bucket / folder / file).is_file() or (folder == "wine" and file in script), address
+    assert manifest.spec.storage.object.uri == "s3://artefacts/migrations"
+    assert "namespace" not in cluster_manifest(name)["metadata"]
+
+
+@pytest.mark.parametrize("name", ["better.yaml", "stale.yaml"])
+def test_example_05_an_edit_changes_the_model_and_nothing_else(name):
+    before, after = cluster_manifest("migration.yaml"), cluster_manifest(name)
+    before["spec"]["source"]["uri"] = after["spec"]["source"]["uri"] = None
+    after["spec"]["target"].pop("candidate", None)
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "verdict"), [("better.yaml", 0, "Passed"), ("stale.yaml", 1, "Failed")], ids=["better", "stale"]
+)
+def test_example_05_an_edit_comes_to_what_it_says(name, status, verdict, bucket, command_line):
+    here = (EXAMPLES / CLUSTER / name).read_text().replace("s3://models/", f"{bucket}/")
+    (command_line.folder / name).write_text(here)
+    ended = command_line.run("run", name, "--output", "json")
+    assert (ended.status, ended.result["verdict"]) == (status, verdict), ended.err
+
+
+def test_example_05_asks_for_the_first_tumour_that_was_kept(bucket):
+    request = json.loads((EXAMPLES / CLUSTER / "request.json").read_text())
+    rows = pd.read_parquet(bucket / "tumours" / "holdout.parquet").drop(columns="diagnosis")
+    assert {one["name"]: one["data"] for one in request["inputs"]} == {name: [rows[name][0]] for name in rows}
+
+
+def test_example_05_says_which_models_there_are():
+    command = [sys.executable, EXAMPLES / CLUSTER / "models.py", "bucket", "tumors"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == "models.py: there is no tumors; there are tumours, progression, wine\n"
 
 
 def test_a_demo_that_does_not_go_as_it_says_ends_with_status_1(tmp_path, capfd):
