@@ -32,7 +32,7 @@ class Artefacts(Protocol):
     """Where artefacts are kept, whatever that is."""
 
     def put(self, folder: Path) -> str:
-        """Keeps a copy of a complete folder; its digest."""
+        """Keeps a copy of a complete folder; its digest. ConfigurationError (SymbolicLink)."""
 
     def fetch(self, digest: str, into: Path) -> None:
         """Brings an artefact. InfrastructureError (ArtefactLost): it is missing, or not what its digest says."""
@@ -60,12 +60,13 @@ class MountedStore:
         self._root = root
 
     def put(self, folder: Path) -> str:
-        """Keeps a copy of a complete folder; its digest."""
+        """Keeps a copy of a complete folder; its digest. ConfigurationError (SymbolicLink)."""
+        _refuse_links(folder)
         incoming = self._root / "incoming"
         incoming.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=incoming))
         try:
-            return self._store.put(Path(shutil.copytree(folder, aside / "whole")))
+            return self._store.put(Path(shutil.copytree(folder, aside / "whole", symlinks=True)))
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -114,9 +115,14 @@ class ObjectStore:
         self._bucket = bucket
 
     def put(self, folder: Path) -> str:
-        """Keeps a copy of a complete folder; its digest. Objects of an artefact that it does not hold are removed."""
+        """Keeps a copy of a complete folder; its digest. Objects of an artefact that it does not hold are removed.
+
+        Raises:
+            ConfigurationError: SymbolicLink.
+        """
         import obstore  # noqa: PLC0415 - needs the extra `store`
 
+        _refuse_links(folder)
         digest = digest_of_path(folder)
         names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         with store_explained():
@@ -259,6 +265,15 @@ def download(bucket: Any, prefix: str, into: Path) -> int:
                     stream.write(chunk)
             count += 1
     return count
+
+
+def _refuse_links(folder: Path) -> None:
+    """What the source's code wrote may lead to what only the publisher can read: its environment, others' artefacts."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            raise ConfigurationError(
+                "SymbolicLink", f"{path}: is a symbolic link, which is never published; put the file itself there"
+            )
 
 
 def _prefix(digest: str) -> str:

@@ -99,6 +99,23 @@ def test_publishers_that_mend_the_same_damage_leave_the_whole(store, made, tmp_p
         assert store.receipt(receipt.stage, receipt.digest) == receipt
 
 
+@pytest.mark.parametrize("place", ["a file", "a folder", "the folder itself"])
+def test_nothing_that_a_link_leads_to_is_published(store, made, tmp_path, place):
+    secrets, folder = made("secrets"), made("a")
+    match place:
+        case "a file":
+            (folder / "data" / "leak").symlink_to(secrets / "data" / "weights")
+        case "a folder":
+            (folder / "leak").symlink_to(secrets)
+        case "the folder itself":
+            shutil.rmtree(folder)
+            folder.symlink_to(secrets)
+    with pytest.raises(ConfigurationError, match="symbolic link") as caught:
+        store.put(folder)
+    assert caught.value.reason == "SymbolicLink"
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
 def test_what_a_publisher_that_was_killed_had_begun_is_no_artefact(tmp_path, made, aged):
     store = MountedStore(tmp_path / "store")
     whole = published(store, made("a"), "a")
