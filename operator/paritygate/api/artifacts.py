@@ -245,8 +245,8 @@ class StageFailure(Model):
 
     kind: Literal["StageFailure"] = "StageFailure"
     failure: FailureClass
-    reason: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]+$")]
-    """PascalCase, documented in docs/reference/reasons.md."""
+    reason: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]+$", max_length=64)]
+    """PascalCase, documented in docs/reference/reasons.md. Short: a container with foreign code may have written it."""
     message: str
     """What happened, where, and what to do."""
 

@@ -35,6 +35,7 @@ SAID = json.dumps({"failure": "Configuration", "reason": "ModelUnloadable", "mes
     [
         (ended(3, message=SAID), "ModelUnloadable", "Configuration", "convert: no such class"),
         (ended(3, message="{"), "ProcessDied", "Infrastructure", "not readable"),
+        (ended(3, message=SAID.replace("Unloadable", "Un" * 1000)), "ProcessDied", "Infrastructure", "not readable"),
         (ended(137, reason="OOMKilled"), "OutOfMemory", "Configuration",
          "spec.jobs.convert.resources.limits.memory: 8Gi"),
         (ended(0, reason="OOMKilled"), "OutOfMemory", "Configuration", "ask for 8Gi"),
