@@ -338,7 +338,7 @@ class JobPod(Model):
     """Where the pods of one kind of Job run. In a cluster only."""
 
     resources: Resources | None = None
-    """Of the container that does the work; None = what the operator's configuration says."""
+    """Of each container but the candidate's; None = what the operator's configuration says."""
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=16)] = {}
 
 

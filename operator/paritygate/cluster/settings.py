@@ -143,7 +143,7 @@ class Defaults(Model):
     storage: Storage | None = None
     """None = every manifest must say where its artefacts are kept."""
     convert: Resources = Resources(requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "4Gi"})
-    """Of the container that does the work in a convert Job, where `jobs.convert.resources` says nothing."""
+    """Of each container of a convert Job, where `jobs.convert.resources` says nothing."""
     validation: Resources = Resources(requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "4Gi"})
     """The same in a validate Job, where `jobs.validate.resources` says nothing."""
     serving: Resources = Resources(requests={"cpu": "500m", "memory": "512Mi"}, limits={"cpu": "1", "memory": "1Gi"})

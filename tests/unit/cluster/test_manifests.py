@@ -203,6 +203,16 @@ def test_what_untrusted_code_reads_it_cannot_write():
     assert len(set(scratch)) == len(scratch)
 
 
+@pytest.mark.parametrize("kind", ["Convert", "Validate"])
+def test_the_field_that_a_container_without_memory_is_told_to_raise_is_that_containers_limit(kind):
+    more = {"limits": {"memory": "8Gi"}}
+    spec = jobs.job(job_plan(kind, jobs={"convert": {"resources": more}, "validate": {"resources": more}}))["spec"]
+    found = {one["name"]: one["resources"]["limits"] for one in containers(spec["template"]["spec"])}
+    found.pop("candidate", None)
+    assert set(found) >= {"fetch", "publish"}
+    assert all(one == more["limits"] for one in found.values()), found
+
+
 def test_the_candidate_is_judged_as_it_will_serve():
     judged = next(
         c for c in containers(jobs.job(job_plan("Validate"))["spec"]["template"]["spec"]) if c["name"] == "candidate"

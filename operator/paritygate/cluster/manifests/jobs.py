@@ -24,7 +24,6 @@ _AGENT: Final = "/inputs/paritygate-agent.pyz"
 _UNLESS_DONE: Final = {"name": "PARITYGATE_UNLESS", "value": pods.DONE}
 _UNLESS_CAPTURED: Final = {"name": "PARITYGATE_UNLESS", "value": f"{pods.DONE}:/inputs/captured"}
 _TERMINATION: Final = {"name": "PARITYGATE_TERMINATION", "value": pods.TERMINATION}
-_SMALL: Final = Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"})
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def _convert(plan: JobPlan) -> Object:
         env=[_UNLESS_DONE, _TERMINATION], mounts=[inputs, captured, pods.mount("converted")], resources=resources,
     )  # fmt: skip
     publish = pods.container(
-        "publish", plan.worker, [*_WORKER, "publish"], env=[order, _TERMINATION], resources=_SMALL,
+        "publish", plan.worker, [*_WORKER, "publish"], env=[order, _TERMINATION], resources=resources,
         mounts=[inputs, captured, pods.mount("converted", read_only=True)],
     )  # fmt: skip
     secrets = [{"name": name} for name in image.pull_secrets] if image else []
@@ -154,20 +153,21 @@ def _validate(plan: JobPlan) -> Object:
     limit = plan.defaults.scratch
     work = plan.spec.jobs.validate_
     serving = plan.spec.serving.resources or plan.defaults.serving
+    resources = work.resources or plan.defaults.validation
     order = pods.order_variable(plan.order)
     fetch = pods.container(
         "fetch", plan.worker, [*_WORKER, "fetch"], env=[order, _TERMINATION],
-        mounts=[pods.mount("inputs"), pods.mount("model")], resources=_SMALL,
+        mounts=[pods.mount("inputs"), pods.mount("model")], resources=resources,
     )  # fmt: skip
     candidate = {**server_container("candidate", plan.server, serving, golden=False), "restartPolicy": "Always"}
     validate = pods.container(
         "validate", plan.worker, [*_WORKER, "validate", "--request", "/inputs/validate.json", "--out", "/judged/out"],
         env=[_UNLESS_DONE, _TERMINATION, {"name": "PARITYGATE_WAIT_READY", "value": "300"}],
         mounts=[pods.mount("inputs", read_only=True), pods.mount("model", read_only=True), pods.mount("judged")],
-        resources=work.resources or plan.defaults.validation,
+        resources=resources,
     )  # fmt: skip
     publish = pods.container(
-        "publish", plan.worker, [*_WORKER, "publish"], env=[order, _TERMINATION], resources=_SMALL,
+        "publish", plan.worker, [*_WORKER, "publish"], env=[order, _TERMINATION], resources=resources,
         mounts=[pods.mount("inputs", read_only=True), pods.mount("judged", read_only=True)],
     )  # fmt: skip
     return {
