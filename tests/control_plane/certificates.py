@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -11,44 +12,70 @@ from cryptography.x509.oid import NameOID
 
 from paritygate import clock
 
+SERVER_NAMES = ("127.0.0.1", "localhost", "kubernetes.default.svc")
 
-def write(folder: Path) -> None:
-    """Writes ca.crt, server.crt and server.key for 127.0.0.1, and accounts.key, which signs tokens."""
-    authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = _named("control-plane-for-tests", "control-plane-for-tests", authority_key).add_extension(
-        x509.BasicConstraints(ca=True, path_length=0), critical=True
-    )
-    addresses = [
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-        x509.DNSName("localhost"),
-        x509.DNSName("kubernetes.default.svc"),
-    ]
-    server = (
-        _named("kube-apiserver", "control-plane-for-tests", server_key)
-        .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
-        # Python 3.13 and newer want to see whose signature it is.
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
-    )
-    for name, builder in (("ca.crt", authority), ("server.crt", server)):
-        signed = builder.sign(authority_key, hashes.SHA256())
-        (folder / name).write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    _write_key(folder / "server.key", server_key)
+
+def write(folder: Path, *more: str) -> "Authority":
+    """Writes ca.crt, server.crt and server.key, and accounts.key, which signs tokens; who signed them.
+
+    The server is called 127.0.0.1, and whatever `more` names.
+    """
+    authority = Authority(folder, "control-plane-for-tests")
+    authority.issue("server", "kube-apiserver", names=(*SERVER_NAMES, *more))
     _write_key(folder / "accounts.key", ec.generate_private_key(ec.SECP256R1()))
+    return authority
 
 
-def _named(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = clock.now()
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(_usage(authority=subject == issuer), critical=True)
-    )
+class Authority:
+    """Who signs all certificates of one control plane. Its key lives in memory only."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Writes ca.crt into the folder."""
+        self._folder = folder
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._certificate(self._name, self._key, _usage(authority=True))
+        self._write("ca", builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True))
+
+    def issue(self, file: str, name: str, groups: Iterable[str] = (), names: Iterable[str] = ()) -> None:
+        """Writes a certificate and its key: for a client called `name`, for a server at the addresses `names`."""
+        parts = [(NameOID.COMMON_NAME, name), *((NameOID.ORGANIZATION_NAME, group) for group in groups)]
+        subject = x509.Name([x509.NameAttribute(kind, value) for kind, value in parts])
+        key = ec.generate_private_key(ec.SECP256R1())
+        # Python 3.13 and newer want to see whose signature it is.
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = self._certificate(subject, key, _usage(authority=False)).add_extension(signer, critical=False)
+        if found := [_general(one) for one in names]:
+            builder = builder.add_extension(x509.SubjectAlternativeName(found), critical=False)
+        self._write(file, builder)
+        _write_key(self._folder / f"{file}.key", key)
+
+    def _certificate(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, usage: x509.KeyUsage
+    ) -> x509.CertificateBuilder:
+        now = clock.now()
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(minutes=5))
+            .not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(usage, critical=True)
+        )
+
+    def _write(self, file: str, builder: x509.CertificateBuilder) -> None:
+        signed = builder.sign(self._key, hashes.SHA256())
+        (self._folder / f"{file}.crt").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _usage(*, authority: bool) -> x509.KeyUsage:

@@ -8,30 +8,23 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import yaml
 
-from control_plane import binaries
+from control_plane import binaries, lifetime
 from control_plane.client import Client
 from control_plane.daemon import AUDIT, STAND_IN, kubeconfig
-from paritygate import clock
+from control_plane.lifetime import StartFailed
 
 _PREFIX: Final = "paritygate-control-plane-"
+_DAEMON: Final = "control_plane.daemon"
 _START_SECONDS: Final = 90.0
-_POLL_SECONDS: Final = 0.02
-
-
-class StartFailed(Exception):
-    """The control plane did not come up."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +75,16 @@ def shared(session: Path, audit: Mapping[str, Any] | None = None) -> Iterator[Co
     NoToolchain, NotBuilt: there is nothing to start. StartFailed: it did not come up.
     """
     binaries.commands()
-    folder = _memory() / f"{_PREFIX}{os.getuid()}-{secrets.token_hex(6)}"
+    folder = lifetime.folder_for(_PREFIX, _memory())
     with _exclusive(session / "control-plane.lock"):
         known = session / "control-plane"
         if known.exists():
             folder = Path(known.read_text())
-        users = _joined(folder)
+        users = lifetime.joined(folder)
         if users is None:
-            users = _started(folder, audit)
+            lifetime.sweep(_PREFIX, _memory())
+            files = {} if audit is None else {AUDIT: json.dumps(audit)}
+            users = lifetime.begin(folder, _DAEMON, "The control plane for tests", _START_SECONDS, files)
             known.write_text(str(folder))
     with users:
         yield _described(folder)
@@ -170,67 +165,6 @@ def _exclusive(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _joined(folder: Path) -> TextIO | None:
-    """The lock of one more user; None = there is no such control plane, or it is just ending."""
-    with contextlib.suppress(OSError):
-        users = (folder / "users").open()
-        try:
-            fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            # Between its opening and our lock the last user may have gone.
-            if (folder / "state.json").exists():
-                return users
-        except OSError:
-            pass
-        users.close()
-    return None
-
-
-def _started(folder: Path, audit: Mapping[str, Any] | None) -> TextIO:
-    _sweep()
-    unnamed = folder.with_name(f".{folder.name}")
-    unnamed.mkdir(mode=0o700)
-    (unnamed / "daemon").touch()
-    if audit is not None:
-        (unnamed / AUDIT).write_text(json.dumps(audit))
-    users = (unnamed / "users").open("w")
-    fcntl.flock(users, fcntl.LOCK_SH)
-    unnamed.rename(folder)
-    with (folder / "daemon.log").open("wb") as log:
-        daemon = subprocess.Popen(
-            [sys.executable, "-m", "control_plane.daemon", str(folder)],
-            cwd=Path(__file__).parents[1],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    # Reaps it whenever it ends, so that no zombie stays behind and nobody has to wait for it.
-    threading.Thread(target=daemon.wait, daemon=True).start()
-    ends = clock.monotonic() + _START_SECONDS
-    while not (folder / "state.json").exists():
-        if (folder / "failure").exists():
-            why = (folder / "failure").read_text()
-        elif daemon.poll() is not None:
-            why = f"its daemon ended with {daemon.returncode}"
-        elif clock.monotonic() > ends:
-            why = f"not within {_START_SECONDS:.0f} seconds; its logs are in {folder}"
-        else:
-            threading.Event().wait(_POLL_SECONDS)
-            continue
-        users.close()
-        raise StartFailed(f"The control plane for tests did not start: {why}")
-    return users
-
-
-def _sweep() -> None:
-    """Removes what daemons that were killed could not: the kernel has freed their locks, and their processes ended."""
-    for folder in _memory().glob(f"{_PREFIX}{os.getuid()}-*"):
-        with contextlib.suppress(OSError), (folder / "users").open() as users, (folder / "daemon").open() as daemon:
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fcntl.flock(daemon, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _described(folder: Path) -> ControlPlane:

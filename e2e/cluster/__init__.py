@@ -1,0 +1,1 @@
+"""A Kubernetes cluster for end-to-end tests; see docs/explanation/test-cluster.md."""
