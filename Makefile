@@ -11,13 +11,16 @@ TOOLS := .build/tools
 DEMO_LOCKS := requirements/demo.txt requirements/build.txt requirements/uv.txt
 # Models in tests are small: threads of one test would only take cores from the next.
 PYTEST_ARGS ?= -n auto --dist loadfile
+# The cluster for tests; its modules lie beside those that tests share.
+CLUSTER := PYTHONPATH=$(CURDIR)/e2e:$(CURDIR)/tests $(BIN)/python -m cluster
+E2E_ARGS ?=
 # What `control-plane` ends with where there is no Go.
 UNAVAILABLE := 69
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torch control-plane test lint format generate lock bench bench-operator clean
+.PHONY: help setup demo demo-torch control-plane test e2e cluster cluster-down lint format generate lock bench bench-operator clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +51,17 @@ control-plane: $(VENV)/.complete ## Build the Kubernetes control plane that test
 test: $(VENV)/.complete $(TOOLS)/.complete ## Run all tests; PYTEST_ARGS='tests/unit/core -x' runs some of them.
 	@$(BIN)/python tests/control_plane/binaries.py || [ $$? -eq $(UNAVAILABLE) ]
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+e2e: $(VENV)/.complete $(TOOLS)/.complete ## Run the end-to-end tests on a cluster with our images; Linux and root, or see docs/explanation/test-cluster.md.
+	@$(CLUSTER) prepare
+	@$(CLUSTER) run -- $(CURDIR)/$(BIN)/python -m pytest e2e $(E2E_ARGS)
+
+cluster: $(VENV)/.complete $(TOOLS)/.complete ## Start such a cluster, leave it running, and print what to type next.
+	@$(CLUSTER) prepare
+	@$(CLUSTER) up --background
+
+cluster-down: $(VENV)/.complete ## End the cluster that `make cluster` started.
+	@$(CLUSTER) down
 
 lint: $(VENV)/.complete ## Check format, style, types and imports.
 	@for file in operator/__init__.py tests/operator/__init__.py; do \

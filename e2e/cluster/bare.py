@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from cluster import layout
 from cluster.daemon import leave
@@ -40,13 +40,17 @@ class Cluster:
     @property
     def ready(self) -> Mapping[str, float]:
         """Seconds from the start until each part was ready."""
-        return json.loads((self.folder / "state.json").read_text())["ready"]
+        return self.state["ready"]
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """What its daemon tells of it."""
+        return json.loads((self.folder / "state.json").read_text())
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """A command line that runs `command` in the cluster's network, with its names, and the machine's files."""
-        number = json.loads((self.folder / "state.json").read_text())["pid"]
-        resolv = str(self.folder / "resolv.conf")
-        return ["nsenter", f"--net=/proc/{number}/ns/net", "unshare", "--mount", "sh", "-c", _ENTER, resolv, *command]
+        network, resolv = f"--net=/proc/{self.state['pid']}/ns/net", str(self.folder / "resolv.conf")
+        return ["nsenter", network, "unshare", "--mount", "sh", "-c", _ENTER, resolv, *command]
 
     def environment(self) -> dict[str, str]:
         """What a command is told of the cluster."""
@@ -97,8 +101,7 @@ def end() -> None:
     """Ends the cluster that is kept. Unavailable: there is none."""
     with kept() as cluster:
         folder = cluster.folder
-        daemon = json.loads((folder / "state.json").read_text())["daemon"]
-        os.kill(daemon, signal.SIGTERM)
+        os.kill(cluster.state["daemon"], signal.SIGTERM)
     _until_gone(folder)
     for name in ("cluster.json", "enter", "kubectl", "helm"):
         (BUILD / name).unlink(missing_ok=True)
@@ -106,14 +109,14 @@ def end() -> None:
 
 def wrapper(cluster: Cluster, name: str) -> str:
     """A script that runs kubectl, helm, or with `enter` any command, where the cluster can be reached."""
-    environment = cluster.environment()
+    environment, state = cluster.environment(), cluster.state
     told = {key: environment[key] for key in ("KUBECONFIG", "PARITYGATE_IMAGES")}
     command = cluster.inside([] if name == "enter" else [name])
     return "\n".join(
         (
             "#!/bin/sh",
             f"# {name} inside the cluster that `make cluster` has started.",
-            f"if ! [ -e {shlex.quote(str(cluster.folder / 'state.json'))} ]; then",
+            f"if [ \"$(readlink /proc/{state['pid']}/ns/net)\" != '{state['network']}' ]; then",
             "    echo 'The cluster is gone: `make cluster` starts a new one.' >&2",
             "    exit 1",
             "fi",

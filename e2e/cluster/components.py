@@ -9,6 +9,7 @@ from cluster.layout import (
     ADDRESS,
     KUBELET,
     NODE,
+    PLUGINS,
     PORT,
     STORAGE_NAMESPACE,
     Layout,
@@ -45,7 +46,8 @@ def commands(layout: Layout, programs: Programs, helper: str) -> dict[str, tuple
         "kube-apiserver": (ours, "kube-apiserver", *_server(layout)),
         "kube-controller-manager": (
             ours, "kube-controller-manager", *_client(layout, "kube-controller-manager"),
-            *flags.controllers(layout.folder), "--use-service-account-credentials", f"--cluster-name={NODE}",
+            *flags.controllers(layout.folder),
+            f"--flex-volume-plugin-dir={PLUGINS}", "--use-service-account-credentials", f"--cluster-name={NODE}",
             "--kube-api-qps=200", "--kube-api-burst=400",
         ),
         "kube-scheduler": (ours, "kube-scheduler", *_client(layout, "kube-scheduler")),

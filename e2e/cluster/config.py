@@ -9,16 +9,16 @@ from cluster.layout import (
     CONTAINERD,
     DNS,
     DOMAIN,
-    KUBELET,
     NODE,
     NODES,
+    PLUGINS,
     PODS,
     SERVICES,
     VOLUMES,
     Layout,
 )
 
-PLUGINS: Final = "/usr/lib/cni"
+NETWORK_PLUGINS: Final = "/usr/lib/cni"
 """Where Debian puts them."""
 KERNEL: Final = {
     "vm/overcommit_memory": "1",
@@ -82,7 +82,7 @@ runtime_type = "io.containerd.runc.v2"
 SystemdCgroup = false
 
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{PLUGINS}"
+bin_dir = "{NETWORK_PLUGINS}"
 conf_dir = "{layout.path("cni")}"
 """
 
@@ -110,7 +110,7 @@ def kubelet(layout: Layout) -> dict[str, Any]:
         "clusterDNS": [DNS],
         "clusterDomain": DOMAIN,
         "resolvConf": str(layout.path("node-resolv.conf")),
-        "volumePluginDir": f"{KUBELET}/volume-plugins",
+        "volumePluginDir": PLUGINS,
         "podLogsDir": "/var/log/pods",
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": layout.cgroup,

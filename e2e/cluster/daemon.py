@@ -36,8 +36,11 @@ class _Cluster:
         while not ready.exists():
             self.mend()
             threading.Event().wait(_POLL_SECONDS)
+        number = int(self._layout.path(layout.PID).read_text())
         return {
-            "pid": int(self._layout.path(layout.PID).read_text()),
+            "pid": number,
+            # By it users know that the number is the node's still, and not of a process that came later.
+            "network": str(Path(f"/proc/{number}/ns/net").readlink()),
             "ready": json.loads(ready.read_text()),
             "processes": {"node": self._node.group},
         }

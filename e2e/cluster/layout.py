@@ -22,6 +22,7 @@ STORAGE_NAMESPACE: Final = "local-path-storage"
 CONTAINERD: Final = "/run/containerd/containerd.sock"
 """Its socket, as the node sees it: the node's /run is its own."""
 KUBELET: Final = "/var/lib/kubelet"
+PLUGINS: Final = f"{KUBELET}/volume-plugins"
 VOLUMES: Final = "/var/lib/local-path"
 
 IMAGES: Final = "images.json"

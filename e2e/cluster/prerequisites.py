@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from cluster.config import PLUGINS
+from cluster.config import NETWORK_PLUGINS
 from cluster.problems import Unavailable
 
 NEEDED: Final = {
     "containerd": "containerd",
     "ctr": "containerd",
     "runc": "runc",
-    f"{PLUGINS}/ptp": "containernetworking-plugins",
+    f"{NETWORK_PLUGINS}/ptp": "containernetworking-plugins",
     "nft": "nftables",
     "conntrack": "conntrack",
     "ip": "iproute2",
