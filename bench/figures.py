@@ -7,6 +7,7 @@ from typing import Any
 ROWS = (
     ("migrations", "count"),
     ("caps", "caps"),
+    ("observed", "observed"),
     ("start to all observed, s", "all_observed_s"),
     ("CPU s until then", "all_observed_cpu_s"),
     ("promoted", "promoted"),

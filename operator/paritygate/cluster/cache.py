@@ -104,6 +104,13 @@ class Cache:
         """Every migration that is there, the oldest first."""
         return sorted(self._migrations, key=lambda k: (self._migrations[k]["metadata"].get("creationTimestamp", ""), k))
 
+    def observed(self, key: Key) -> bool:
+        """Whether the status speaks of the manifest as it is; of what is gone nothing needs to be said."""
+        there = self._migrations.get(key)
+        if there is None:
+            return True
+        return bool((there.get("status") or {}).get("observedGeneration") == there["metadata"].get("generation"))
+
     def active(self) -> AbstractSet[Key]:
         """Migrations with a Job that has not ended; changes with the cache."""
         return self._unended.keys()

@@ -142,7 +142,8 @@ class Operator:
         """InfrastructureErrors pass: without a first listing nothing may be judged."""
         found = await resync(self._client, self._cache, self._settings.namespaces)
         for key in found.keys:
-            self._queue.add(key, Priority.LOW)
+            # A manifest that nobody has looked at is what somebody did, and does not wait behind runs that go on.
+            self._queue.add(key, Priority.LOW if self._cache.observed(key) else Priority.HIGH)
         # To the first listing everything is new.
         self._metrics.listed(clock.now(), 0 if self._listed is None else len(found.changed))
         self._listed = clock.monotonic()

@@ -77,3 +77,14 @@ def test_an_answer_that_comes_after_the_word_of_deletion_brings_nothing_back():
     assert cache.apply(None, item(version=5)) is None
     assert uids(cache) == []
     assert cache.apply("ADDED", item(uid="u2", version=8)) == KEY
+
+
+@pytest.mark.parametrize(("status", "observed"), [({}, False), ({"observedGeneration": 1}, False),
+                                                  ({"observedGeneration": 2}, True)])  # fmt: skip
+def test_tells_whether_a_manifest_was_looked_at_as_it_is(status, observed):
+    cache = Cache()
+    found = item("ModelMigration", name="m", status=status)
+    found["metadata"]["generation"] = 2
+    cache.apply("ADDED", found)
+    assert cache.observed(KEY) is observed
+    assert cache.observed(Key("ns", "gone"))
