@@ -70,7 +70,7 @@ def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
     settings.persistence.diffbase_storage = NoDifferences()
     settings.persistence.progress_storage = NoProgress()
     settings.watching.chunk_size = PAGE
-    settings.queueing.idle_timeout = 1.0
+    settings.queueing.idle_timeout = 0.1
     settings.scanning.disabled = namespaced
     for resource in WATCHED:
         selector = selector_of(resource)
