@@ -52,6 +52,37 @@ def test_every_finding_is_explained():
     assert set(RULES) <= set(headings("findings.md"))
 
 
+def said(node):
+    """A text of the code as people may come to see it, with … for what is filled in; None = it is no text."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return re.sub(r"%[srd]", "…", text)
+        case ast.JoinedStr(values=parts):
+            return "".join(part.value if isinstance(part, ast.Constant) else "…" for part in parts)
+        case _:
+            return None
+
+
+@pytest.fixture(scope="module")
+def texts():
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py"))
+    return "\n".join(text.replace("\n", " ") for tree in trees for node in ast.walk(tree) if (text := said(node)))
+
+
+def sections(page):
+    text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
+    return dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize("reason", headings("reasons.md"))
+def test_a_reason_looks_as_it_is_shown(reason, texts):
+    shown = " ".join(line.removeprefix("> ") for line in sections("reasons.md")[reason].splitlines() if line[:1] == ">")
+    assert shown, "no words of its message"
+    # Messages are put together of parts, such as what failed and what it said.
+    for clause in re.split(r"[:;] ", shown):
+        assert re.search("[^\n]*?".join(map(re.escape, clause.split("…"))), texts), clause
+
+
 @pytest.mark.parametrize("page", ["reasons.md", "findings.md"])
 def test_headings_are_in_order_and_stand_once(page):
     found = headings(page)
