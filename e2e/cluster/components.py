@@ -9,6 +9,7 @@ from cluster.layout import (
     ADDRESS,
     KUBELET,
     NODE,
+    OURS,
     PLUGINS,
     PORT,
     STORAGE_NAMESPACE,
@@ -54,6 +55,7 @@ def commands(layout: Layout, programs: Programs, helper: str) -> dict[str, tuple
         "kubelet": (
             ours, "kubelet", f"--kubeconfig={layout.kubeconfig('kubelet')}", f"--config={layout.path('kubelet.json')}",
             f"--root-dir={KUBELET}", f"--cert-dir={KUBELET}/pki", f"--hostname-override={NODE}", f"--node-ip={ADDRESS}",
+            f"--node-labels={OURS}=true",
         ),
         "kube-proxy": (ours, "kube-proxy", f"--config={layout.path('kube-proxy.json')}"),
         "coredns": (*programs.coredns, "-conf", str(layout.path("Corefile"))),

@@ -6,6 +6,8 @@ from typing import Final
 
 PREFIX: Final = "paritygate-cluster-"
 NODE: Final = "node"
+OURS: Final = "paritygate.dev/cluster-for-tests"
+"""The label that tells this node from those of clusters that are not of our making."""
 ADDRESS: Final = "10.98.0.1"
 """The node's. Its network ends at this machine's edge, so every cluster has the same addresses."""
 PORT: Final = 6443

@@ -118,7 +118,7 @@ class _Node:
             said = ""
             try:
                 if holds():
-                    self.seconds[who] = self._since()
+                    self.seconds.setdefault(who, self._since())
                     return
             except (OSError, httpx.TransportError, Refused) as error:
                 said = f"; last answer: {type(error).__name__}: {error}"
