@@ -140,9 +140,14 @@ class Cluster:
             self.settle()
             self.finish()
         self.settle()
+        self.come_to_serve()
+
+    def come_to_serve(self) -> None:
+        """What was judged gets its replicas, then the traffic, and is Ready, each after its hold."""
         self.bring_up()
-        self.pass_time(60)
-        self.settle()
+        for _ in range(2):
+            self.pass_time(30)
+            self.settle()
 
 
 def pod_of(job: Object, ends: Mapping[str, Outcome]) -> Object:

@@ -50,6 +50,8 @@ class _Draft:
     wanted: str | None = None
     """Name of the revision that is to serve; None = no candidate passed for what is asked."""
     requeue_at: datetime | None = None
+    tells: bool = True
+    """Whether how it stands is worth a write, where one tells of this generation already."""
 
     def cancel(self, attempt: Attempt, reason: str, message: str) -> None:
         """Stops an attempt."""
@@ -75,6 +77,8 @@ def plan(observed: Observed) -> Plan:
     leftovers = rollout.leftovers(observed, draft.wanted)
     found = Found(draft.recipe, draft.digests, draft.outputs, draft.verdict, leftovers)
     status = status_of(observed, outlook, found)
+    if not draft.tells and observed.status is not None and observed.status.observed_generation == observed.generation:
+        status = observed.status
     return Plan(tuple(draft.actions), status, events_of(observed, status), draft.requeue_at)
 
 
@@ -99,7 +103,7 @@ def _outlook(draft: _Draft) -> Outlook:
 def _suspended(draft: _Draft, outlook: Outlook) -> Outlook:
     """Work stops; what serves is left alone, and what is finished stays known."""
     draft.actions.clear()
-    draft.requeue_at = None
+    draft.requeue_at, draft.tells = None, True
     for attempt in draft.observed.attempts:
         if attempt.state is StageState.RUNNING:
             message = "spec.suspend is true"
@@ -267,6 +271,7 @@ def _serving_gate(draft: _Draft, inputs: Inputs) -> Outlook:
     turn = rollout.serve(observed, grounds, receipt.output, message)
     draft.actions.extend(turn.actions)
     draft.look_again(turn.requeue_at)
+    draft.tells = turn.tells
     return turn.outlook
 
 

@@ -14,8 +14,11 @@ from paritygate.core.observed import Observed, Revision
 from paritygate.core.standing import Outlook, Step
 
 DEFAULT_REPLICAS: Final = 2
-READY_HOLD: Final = timedelta(seconds=2)
-"""From readiness to traffic: measured, data planes lag up to 0.92 s behind endpoints."""
+READY_HOLD: Final = timedelta(seconds=3)
+"""From readiness to traffic: measured, data planes lag up to 0.92 s behind endpoints. Kubernetes stamps whole seconds,
+so that up to one of these may have passed already."""
+FLIP_HOLD: Final = timedelta(seconds=2)
+"""From traffic to `Ready`: who waited for that is then answered, and by this revision; stamped in whole seconds too."""
 DRAIN_HOLD: Final = timedelta(seconds=5)
 """From traffic to taking down the revision before: what was on its way still arrives there."""
 UNAVAILABLE_LIMIT: Final = timedelta(minutes=10)
@@ -29,6 +32,8 @@ class Turn:
     outlook: Outlook
     actions: tuple[Action, ...] = ()
     requeue_at: datetime | None = None
+    tells: bool = True
+    """Whether how it stands is worth a write, where one tells already that this is under way."""
 
 
 def revision_name(name: str, candidate: str, runtime: str) -> str:
@@ -71,6 +76,9 @@ def serve(observed: Observed, grounds: Grounds, verdict: str, decided: str) -> T
     if observed.traffic == name and not revision.serves:
         return _unavailable(observed, revision)
     if observed.traffic == name and observed.pointed:
+        until = _passes(observed, observed.traffic_since, FLIP_HOLD)
+        if until is not None:
+            return Turn(_coming(name), (), until, tells=False)
         return Turn(Outlook(Step.DONE, "Promoted", f"revision {name} serves; {decided}", judged=True))
     move = _take_over(observed, grounds, name)
     return move if observed.traffic == name else _not_yet(observed, revision) or move

@@ -175,9 +175,7 @@ def test_what_the_api_server_refuses_is_said_in_the_status_beside_the_verdict(er
     assert cluster.slots.held == 0
     cluster.api.interfere = lambda _: None
     cluster.settle()
-    cluster.bring_up()
-    cluster.pass_time(60)
-    cluster.settle()
+    cluster.come_to_serve()
     assert cluster.condition("Ready")["reason"] == "Promoted"
 
 

@@ -12,7 +12,7 @@ from paritygate.api.spec import Serving
 from paritygate.core.actions import AdjustRevision, ApplyRevision, RetireRevision, SetTraffic, StartStage
 from paritygate.core.observed import Revision
 from paritygate.core.plan import plan
-from paritygate.core.rollout import DRAIN_HOLD, READY_HOLD, UNAVAILABLE_LIMIT, replicas_of
+from paritygate.core.rollout import DRAIN_HOLD, FLIP_HOLD, READY_HOLD, UNAVAILABLE_LIMIT, replicas_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLD = Revision("m-old", digest_of("old"), digest_of("runtime"), digest_of("r"), ready=True, replicas=4, available=4)
@@ -90,6 +90,15 @@ def test_traffic_waits_until_the_data_plane_has_heard_of_the_revision(scene):
     assert isinstance(scene.plan(OLD, fresh, **seen, now=NOW + READY_HOLD).actions[0], SetTraffic)
 
 
+def test_who_waits_for_ready_is_answered_by_the_new_revision(scene):
+    seen = {"traffic": scene.new.name, "traffic_since": NOW, "status": scene.passed}
+    planned = scene.plan(scene.new, **seen)
+    assert (planned.actions, planned.requeue_at) == ((), NOW + FLIP_HOLD)
+    assert planned.status == scene.passed
+    later = scene.plan(scene.new, **seen, now=NOW + FLIP_HOLD)
+    assert (later.requeue_at, condition(later, "Ready").reason) == (None, "Promoted")
+
+
 def test_the_verdict_is_written_before_traffic_moves_on_it(scene):
     """As when a spec is rolled back to a revision that is still there: all evidence is at hand, and none is written."""
     of_another = scene.plan(OLD, traffic="m-old", receipts=scene.world.receipts(Verdict.FAILED)).status
@@ -103,11 +112,13 @@ def test_the_verdict_is_written_before_traffic_moves_on_it(scene):
 
 
 def test_the_revision_before_goes_once_its_requests_are_answered(scene):
-    planned = scene.plan(OLD, scene.new, traffic=scene.new.name, traffic_since=NOW)
-    assert planned.actions == ()
-    assert planned.requeue_at == NOW + DRAIN_HOLD
+    moved = {"traffic": scene.new.name, "traffic_since": NOW}
+    planned = scene.plan(OLD, scene.new, **moved)
+    assert (planned.actions, planned.requeue_at) == ((), NOW + FLIP_HOLD)
+    answered = scene.plan(OLD, scene.new, **moved, now=NOW + FLIP_HOLD)
+    assert answered.requeue_at == NOW + DRAIN_HOLD
     assert {r.name: r.state for r in planned.status.revisions} == {"m-old": "Retiring", scene.new.name: "Serving"}
-    later = scene.plan(OLD, scene.new, traffic=scene.new.name, traffic_since=NOW, now=NOW + DRAIN_HOLD)
+    later = scene.plan(OLD, scene.new, **moved, now=NOW + DRAIN_HOLD)
     assert later.actions == (RetireRevision("m-old"),)
 
 

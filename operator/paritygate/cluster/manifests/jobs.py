@@ -189,7 +189,7 @@ def server_container(name: str, image: str, resources: Resources, *, golden: boo
     What serves also answers golden rows before it is ready, and drains; neither changes an answer.
     """
     command = ["python", "-m", "paritygate.server", "--model", "/model/candidate", "--host", "0.0.0.0"]  # noqa: S104 - in a pod of its own
-    command += ["--port", str(pods.PORT), "--drain-seconds", "5" if golden else "0"]
+    command += ["--port", str(pods.PORT), "--drain-seconds", str(pods.DRAIN_SECONDS) if golden else "0"]
     command += ["--golden", "/model/verdict"] if golden else []
     return pods.container(
         name, image, command, env=[_TERMINATION], mounts=[pods.mount("model", read_only=True)], resources=resources

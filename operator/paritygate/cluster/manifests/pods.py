@@ -29,6 +29,10 @@ ALLOWED: Final = f"{GROUP}/allowed"
 SELECTOR: Final = f"{MANAGED_BY}={MANAGER}"
 USER: Final = 65532
 PORT: Final = 8080
+DRAIN_SECONDS: Final = 5
+"""How long what serves goes on to answer when it is told to stop: load balancers learn late."""
+GRACE_SECONDS: Final = 75
+"""The drain, the 60 s in which the server finishes what is under way, and a little more."""
 STORE_MOUNT: Final = "/store"
 CLAIMS_MOUNT: Final = "/claims"
 """Holds a folder for each claim that inputs lie in, by its name."""

@@ -185,7 +185,7 @@ def deployment(plan: RevisionPlan) -> Object:
         {**plan.owner.labels(), pods.REVISION: plan.name},
         {
             **({"nodeSelector": dict(plan.selector)} if plan.selector else {}),
-            "terminationGracePeriodSeconds": 60,
+            "terminationGracePeriodSeconds": pods.GRACE_SECONDS,
             "initContainers": [plan.store.given_to(fetch)],
             "containers": [server],
             "volumes": [pods.empty("model", plan.defaults.scratch), pods.empty("scratch", "1Gi"), *plan.store.volumes],
