@@ -168,7 +168,7 @@ def test_says_that_there_is_no_go(tmp_path, monkeypatch):
 def test_says_that_it_is_not_built(tmp_path, monkeypatch):
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(binaries.NotBuilt, match="run `make control-plane`"):
+    with pytest.raises(binaries.NotBuilt, match="Run `make control-plane`"):
         binaries.commands()
 
 

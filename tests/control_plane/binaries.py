@@ -1,10 +1,11 @@
 """Where the processes of the control plane come from: KUBEBUILDER_ASSETS, or one binary built from Go modules.
 
-`python tests/control_plane/binaries.py` builds what is missing. The binary is kept in the user's cache, by a digest of
-all that goes into it, so that checkouts share it. Go's own build cache grows by about 3 GiB.
+`python tests/control_plane/binaries.py` builds what is missing. Binaries are kept in the user's cache, each by a digest
+of all that goes into it, so that checkouts share them. Go's own build cache grows by about 3 GiB.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import os
@@ -17,17 +18,9 @@ from typing import Final
 
 COMPONENTS: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 KUBERNETES: Final = "1.36.3"
-_MODULE: Final = Path(__file__).parents[2] / "tools" / "control-plane"
+_TOOLS: Final = Path(__file__).parents[2] / "tools"
 _VERSION: Final = "k8s.io/component-base/version.git"
 _MAJOR, _MINOR, _ = KUBERNETES.split(".")
-# Without its version the server says v0.0.0, and refuses controllers that are newer.
-_BUILD: Final = (
-    "build",
-    "-mod=readonly",
-    "-trimpath",
-    "-ldflags",
-    f"-s -w -X {_VERSION}Version=v{KUBERNETES} -X {_VERSION}Major={_MAJOR} -X {_VERSION}Minor={_MINOR}",
-)
 _EX_UNAVAILABLE: Final = 69
 
 
@@ -36,7 +29,90 @@ class NoToolchain(Exception):
 
 
 class NotBuilt(Exception):
-    """There is Go, but the binary was not built, or building it failed."""
+    """There is Go, but the program was not built, or building it failed."""
+
+
+def cache() -> Path:
+    """The folder in the user's cache for what tests keep between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paritygate"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a lock on a file, against every process that asks for the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A program of the module `tools/FOLDER`."""
+
+    name: str
+    """Of the file in the cache, before the digest."""
+    folder: str
+    title: str
+    """What it is, in messages."""
+    command: str
+    """What the user types to build it."""
+    time: str
+    """How long a cold build takes, in words."""
+    package: str = "."
+    link: str = "-s -w"
+    sources: tuple[str, ...] = ("go.mod", "go.sum", "main.go")
+
+    @property
+    def path(self) -> Path:
+        """The program that was built. NoToolchain, NotBuilt: it was not."""
+        place = self._place()
+        if not place.exists():
+            raise NotBuilt(f"Not built: {self.title}. Run `{self.command}` ({self.time}, once)")
+        return place
+
+    def build(self) -> Path:
+        """Builds the program unless it is there. NoToolchain, NotBuilt: it cannot be built."""
+        place = self._place()
+        with locked(place.with_suffix(".lock")):
+            if place.exists():
+                return place
+            sys.stderr.write(f"Building {self.title} from Go modules: {self.time}, once.\n")
+            unfinished = place.with_suffix(".unfinished")
+            module = _TOOLS / self.folder
+            environment = {**os.environ, "CGO_ENABLED": "0"}
+            command = ["go", *self._flags, "-o", str(unfinished), self.package]
+            if subprocess.run(command, cwd=module, env=environment, check=False).returncode:
+                raise NotBuilt(f"Go failed in {module} to build {self.title}; its words stand above")
+            unfinished.rename(place)
+        return place
+
+    @property
+    def _flags(self) -> tuple[str, ...]:
+        return ("build", "-mod=readonly", "-trimpath", "-ldflags", self.link)
+
+    def _place(self) -> Path:
+        if shutil.which("go") is None:
+            raise NoToolchain(f"Go is not installed (1.26, or 1.21 and newer, which fetches 1.26), for {self.title}")
+        module = _TOOLS / self.folder
+        asked = subprocess.run(["go", "env", "GOVERSION"], cwd=module, capture_output=True, text=True, check=False)
+        if asked.returncode:
+            raise NoToolchain(f"No Go that can build {self.title}: {asked.stderr.strip()}")
+        digest = hashlib.sha256("\0".join((asked.stdout.strip(), *self._flags, self.package)).encode())
+        for name in self.sources:
+            digest.update((module / name).read_bytes())
+        return cache() / f"{self.name}-{digest.hexdigest()[:16]}"
+
+
+_PROGRAM: Final = Program(
+    name="control-plane",
+    folder="control-plane",
+    title="the control plane for tests",
+    command="make control-plane",
+    time="about four minutes",
+    # Without its version the server says v0.0.0, and refuses controllers that are newer.
+    link=f"-s -w -X {_VERSION}Version=v{KUBERNETES} -X {_VERSION}Major={_MAJOR} -X {_VERSION}Minor={_MINOR}",
+)
 
 
 def commands() -> dict[str, tuple[str, ...]]:
@@ -56,51 +132,12 @@ def commands() -> dict[str, tuple[str, ...]]:
 
 def binary() -> Path:
     """The binary that was built. NoToolchain, NotBuilt: it was not."""
-    path = _place()
-    if not path.exists():
-        raise NotBuilt("The control plane for tests is not built: run `make control-plane` (about four minutes, once)")
-    return path
+    return _PROGRAM.path
 
 
 def build() -> Path:
     """Builds the binary unless it is there. NoToolchain, NotBuilt: it cannot be built."""
-    path = _place()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_suffix(".lock")):
-        if path.exists():
-            return path
-        sys.stderr.write("Building the Kubernetes control plane for tests from Go modules: about four minutes, once.\n")
-        unfinished = path.with_suffix(".unfinished")
-        environment = {**os.environ, "CGO_ENABLED": "0"}
-        command = ["go", *_BUILD, "-o", str(unfinished), "."]
-        if subprocess.run(command, cwd=_MODULE, env=environment, check=False).returncode:
-            raise NotBuilt(
-                f"The control plane for tests cannot be built: go failed in {_MODULE}; its words stand above"
-            )
-        unfinished.rename(path)
-    return path
-
-
-def _place() -> Path:
-    if shutil.which("go") is None:
-        raise NoToolchain(
-            "Go is not installed (1.26, or 1.21 and newer, which fetches 1.26): no control plane for tests"
-        )
-    asked = subprocess.run(["go", "env", "GOVERSION"], cwd=_MODULE, capture_output=True, text=True, check=False)
-    if asked.returncode:
-        raise NoToolchain(f"No Go that can build the control plane for tests: {asked.stderr.strip()}")
-    digest = hashlib.sha256("\0".join((asked.stdout.strip(), *_BUILD)).encode())
-    for name in ("go.mod", "go.sum", "main.go"):
-        digest.update((_MODULE / name).read_bytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "paritygate" / f"control-plane-{digest.hexdigest()[:16]}"
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return _PROGRAM.build()
 
 
 def main() -> int:
