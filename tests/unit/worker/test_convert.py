@@ -245,6 +245,10 @@ def two_inputs() -> onnx.ModelProto:
 
 MISFITS = {
     "another number of inputs": (two_inputs, "CandidateSignatureDiffers", "X FP32 [-1, 4]; Y FP32 [-1, 4]"),
+    "many more inputs": (
+        lambda: exported(tuple((f"X{i}", TensorProto.FLOAT, [None, 4]) for i in range(7))), "CandidateSignatureDiffers",
+        "X3 FP32 [-1, 4] and 3 more, and the source has features FP64 [-1, 4];",
+    ),
     "text where numbers are": (
         lambda: exported(label=("output_label", TensorProto.STRING)), "CandidateSignatureDiffers", "output_label BYTES",
     ),

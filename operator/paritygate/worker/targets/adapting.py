@@ -15,6 +15,7 @@ from paritygate.worker.targets.onnx_graph import ELEMENT_TYPES, value_info
 from paritygate.worker.targets.tensors import Edit, Tensor, described, graph_inputs, tensors
 
 _Step: TypeAlias = Callable[[onnx.GraphProto, str, str], onnx.NodeProto]
+_SHOWN: Final = 4
 _REAL: Final = {Datatype.FP16, Datatype.BF16, Datatype.FP32, Datatype.FP64}
 
 
@@ -173,12 +174,22 @@ def _note(edit: Edit, kind: str, wanted: TensorSignature, own: Tensor, steps: Se
 
 
 def _differs(kind: str, wanted: Sequence[TensorSignature], found: Sequence[Tensor], where: str) -> ConfigurationError:
+    """Shows what has no counterpart by name, or all where every name has one."""
+    both = {tensor.name for tensor in wanted} & {tensor.name for tensor in found}
+    theirs = [str(t) for t in found if t.name not in both] or [str(t) for t in found]
+    ours = [t for t in wanted if t.name not in both] or wanted
     return ConfigurationError(
         "CandidateSignatureDiffers",
-        f"{where} has the {kind} {'; '.join(map(str, found)) or 'none'}, and the source has "
-        f"{'; '.join(described(t.name, t.datatype, t.shape) for t in wanted)}; "
+        f"{where} has the {kind} {_first(theirs)}, and the source has "
+        f"{_first([described(t.name, t.datatype, t.shape) for t in ours])}; "
         f"export it with the same names, or state source.{kind} as the candidate has them",
     )
+
+
+def _first(texts: Sequence[str]) -> str:
+    """A model may have hundreds of inputs, and a message goes into a condition."""
+    more = len(texts) - _SHOWN
+    return ("; ".join(texts[:_SHOWN]) or "none") + (f" and {more} more" if more > 0 else "")
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
