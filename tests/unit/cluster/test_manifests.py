@@ -213,6 +213,12 @@ def test_the_field_that_a_container_without_memory_is_told_to_raise_is_that_cont
     assert all(one == more["limits"] for one in found.values()), found
 
 
+def test_a_replica_is_promised_what_the_manifest_asks_for_and_no_more():
+    asked = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
+    spec = serving.deployment(revision_plan(serving={"resources": asked}))["spec"]["template"]["spec"]
+    assert [one["resources"] for one in containers(spec)] == [asked, asked]
+
+
 def test_the_candidate_is_judged_as_it_will_serve():
     judged = next(
         c for c in containers(jobs.job(job_plan("Validate"))["spec"]["template"]["spec"]) if c["name"] == "candidate"

@@ -164,13 +164,14 @@ def claim(owner: Owner, template: ClaimTemplate, policy: DeletionPolicy) -> Obje
 
 def deployment(plan: RevisionPlan) -> Object:
     """The pods of a revision. Its template is never changed afterwards: another template is another revision."""
-    serving = plan.serving
+    # Of both: a pod is promised the most that one of its containers asks for.
+    resources = plan.serving.resources or plan.defaults.serving
     fetch = pods.container(
         "fetch", plan.worker, [*_WORKER, "fetch"], env=[pods.order_variable(plan.order)],
-        mounts=[pods.mount("model")], resources=plan.defaults.serving,
+        mounts=[pods.mount("model")], resources=resources,
     )  # fmt: skip
     server = {
-        **server_container("server", plan.server, serving.resources or plan.defaults.serving, golden=True),
+        **server_container("server", plan.server, resources, golden=True),
         "ports": [{"name": "http", "containerPort": pods.PORT, "protocol": "TCP"}],
         "readinessProbe": {
             "httpGet": {"path": "/v2/health/ready", "port": "http"}, "periodSeconds": 2, "timeoutSeconds": 2,
