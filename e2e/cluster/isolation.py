@@ -50,6 +50,8 @@ def connect(made: Layout) -> None:
     _run("ip", "route", "add", "default", "via", ADDRESS, "dev", _BRIDGE)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     _run("nft", "--file", str(made.path("edge.nft")))
+    # The machine's servers for names are out of reach.
+    _run("mount", "--bind", str(made.path("resolv.conf")), "/etc/resolv.conf")
 
 
 def _lay_over(made: Layout, place: str) -> None:
