@@ -67,6 +67,9 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], contextlib
 @pytest.fixture(scope="session")
 def trained(once: Any) -> Path:
     """The examples' models and data sets in folders of their names, as they lie in the bucket `models`."""
+    # One of them needs a package index, which the cluster's network does not lead to.
+    if given := os.environ.get("PARITYGATE_MODELS"):
+        return Path(given)
     with once("models") as session:
         folder = session / "models"
         if not folder.exists():

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from cluster import bare, existing, prerequisites
+from cluster import bare, existing, models, prerequisites
 from cluster.problems import Unavailable
 from control_plane.binaries import NotBuilt, NoToolchain
 from control_plane.lifetime import StartFailed
@@ -26,6 +26,7 @@ def prepare() -> int:
     from cluster import images, programs
 
     choice = existing.chosen()
+    models.make()
     if choice == "existing":
         existing.images_given()
         return 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from cluster import layout
+from cluster import layout, models
 from cluster.daemon import leave
 from cluster.problems import Unavailable
 from control_plane import lifetime
@@ -57,6 +57,7 @@ class Cluster:
         # Proxies stand outside.
         kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         told = {"KUBECONFIG": str(self.folder / "admin.kubeconfig"), "PARITYGATE_IMAGES": str(self.images)}
+        told["PARITYGATE_MODELS"] = str(models.FOLDER)
         return {**kept, "PATH": f"{TOOLS}:{kept.get('PATH', '')}:/usr/sbin:/sbin", **told}
 
 
@@ -110,7 +111,7 @@ def end() -> None:
 def wrapper(cluster: Cluster, name: str) -> str:
     """A script that runs kubectl, helm, or with `enter` any command, where the cluster can be reached."""
     environment, state = cluster.environment(), cluster.state
-    told = {key: environment[key] for key in ("KUBECONFIG", "PARITYGATE_IMAGES")}
+    told = {key: environment[key] for key in ("KUBECONFIG", "PARITYGATE_IMAGES", "PARITYGATE_MODELS")}
     command = cluster.inside([] if name == "enter" else [name])
     return "\n".join(
         (

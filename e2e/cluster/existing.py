@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from cluster import models
 from cluster.bare import TOOLS
 from cluster.problems import Unavailable
 from control_plane import plane
@@ -59,6 +60,7 @@ def images_given() -> Path:
 def environment(kubeconfig: Path, images: Path) -> dict[str, str]:
     """What a command is told of such a cluster."""
     told = {"KUBECONFIG": str(kubeconfig), "PARITYGATE_IMAGES": str(images), "USE_EXISTING_CLUSTER": "true"}
+    told["PARITYGATE_MODELS"] = str(models.FOLDER)
     return {**os.environ, "PATH": f"{TOOLS}:{os.environ.get('PATH', '')}", **told}
 
 
