@@ -111,6 +111,10 @@ class Cache:
             return True
         return bool((there.get("status") or {}).get("observedGeneration") == there["metadata"].get("generation"))
 
+    def migrations(self) -> list[Object]:
+        """Every migration that is there."""
+        return list(self._migrations.values())
+
     def active(self) -> AbstractSet[Key]:
         """Migrations with a Job that has not ended; changes with the cache."""
         return self._unended.keys()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from paritygate.core.observed import Attempt, Observed
 from paritygate.core.plan import Plan
 from paritygate.errors import Conflict, ParityGateError
 from paritygate.handlers.logs import keys
+from paritygate.handlers.standings import Standings
 
 _logger = logging.getLogger(__name__)
 _SHORT: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
@@ -48,6 +49,7 @@ class Metrics:
         active_runs: how many migrations have work at hand.
         oldest: seconds since when the oldest key waits or is worked on.
         leading: whether this replica leads.
+        migrations: all that are known, as Kubernetes objects.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class Metrics:
         active_runs: Callable[[], float] = lambda: 0,
         oldest: Callable[[], float] = lambda: 0,
         leading: Callable[[], float] = lambda: 0,
+        migrations: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the number of series
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.registry.register(Standings(migrations))
         of: dict[str, Any] = {"registry": self.registry, "namespace": "paritygate"}
         self._depth = Gauge("queue_depth", "Migrations that wait for a worker.", **of)
         self._wait = Histogram("queue_wait_seconds", "How long a migration waited for a worker.", buckets=_SHORT, **of)

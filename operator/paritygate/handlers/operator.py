@@ -59,7 +59,9 @@ class Operator:
         self._resync = duration(settings.resync).total_seconds()
         self._cache = Cache()
         self._slots = Slots(settings.caps, lambda key: self._queue.add(key, Priority.HIGH))
-        self._metrics = Metrics(lambda: self._slots.held, self._oldest, lambda: self._lease.leading)
+        self._metrics = Metrics(
+            lambda: self._slots.held, self._oldest, lambda: self._lease.leading, self._cache.migrations
+        )
         self._listed: float | None = None
         self._trouble = ""
         caps = settings.caps

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from control_plane.migrations import migration
 from control_plane.scripts import OUT_OF_MEMORY
 from doubles.cluster import KEY, NAMESPACE, Cluster, stamp
 from paritygate.api.report import Verdict
@@ -20,7 +21,7 @@ REFERENCE = Path(__file__).parents[3] / "docs/reference/operator-metrics.md"
 def counted():
     """A cluster whose reconciler tells its metrics."""
     cluster = Cluster()
-    cluster.told = Metrics(lambda: cluster.slots.held)
+    cluster.told = Metrics(lambda: cluster.slots.held, migrations=lambda: cluster.cache.migrations())
     cluster.start()
     return cluster
 
@@ -40,12 +41,22 @@ def of(metrics, name):
     return {key.removeprefix(name): value for key, value in samples(metrics).items() if key.startswith(name + "{")}
 
 
+def standing_so(name, conditions):
+    """A migration with these conditions."""
+    told = [{"type": kind, "status": status, "reason": reason} for kind, (status, reason) in conditions.items()]
+    return {**migration(NAMESPACE, name), "status": {"conditions": told}} | {
+        "metadata": {"namespace": NAMESPACE, "name": name, "uid": name, "resourceVersion": "1"}
+    }
+
+
 def busy():
     """Metrics in which everything happened once."""
     cluster = counted()
     cluster.told.asked("GET", "jobs", 200)
     cluster.told.worked(0.1, failed=False)
     cluster.promote()
+    standing = {"Stalled": ("True", "ParityFailed"), "ServingAvailable": ("False", "ServingUnavailable")}
+    cluster.cache.apply(None, standing_so("other", standing))
     families = text_string_to_metric_families(cluster.told.text().decode())
     return {f.name + ("_total" if f.type == "counter" else ""): f for f in families}
 
@@ -137,7 +148,7 @@ def test_nothing_is_kept_of_a_migration_that_is_gone():
     cluster.api.drop("ModelMigration", NAMESPACE, "churn")
     cluster.reconcile()
     assert cluster.told._told == {}
-    assert set(samples(cluster.told)) == before
+    assert set(samples(cluster.told)) == before - {"paritygate_migrations{reason=Promoted}"}
     assert not any("churn" in name for name in before)
 
 
@@ -207,3 +218,25 @@ def test_every_step_of_a_migration_is_a_line_with_its_keys(caplog):
     (deployment,) = cluster.api.all("Deployment")
     assert told["SetTraffic"].pg_revision == deployment["metadata"]["name"]
     assert told["Verdict"].pg_reason == "Passed"
+
+
+STANDINGS = {
+    "new": {},
+    "works": {"Ready": ("False", "Capturing"), "Reconciling": ("True", "Capturing"),
+              "ServingAvailable": ("False", "NothingServes")},
+    "serves": {"Ready": ("True", "Promoted"), "ServingAvailable": ("True", "RevisionServing")},
+    "fails and serves": {"Ready": ("False", "ParityFailed"), "Stalled": ("True", "ParityFailed"),
+                         "ServingAvailable": ("True", "RevisionServing")},
+    "is gone": {"Ready": ("False", "ServingUnavailable"), "Reconciling": ("True", "ServingUnavailable"),
+                "ServingAvailable": ("False", "ServingUnavailable")},
+}  # fmt: skip
+
+
+def test_migrations_are_counted_by_how_they_stand():
+    told = Metrics(migrations=lambda: [standing_so(name, found) for name, found in STANDINGS.items()])
+    assert of(told, "paritygate_migrations") == {
+        "{reason=Unseen}": 1, "{reason=Capturing}": 1, "{reason=Promoted}": 1, "{reason=ParityFailed}": 1,
+        "{reason=ServingUnavailable}": 1,
+    }  # fmt: skip
+    assert of(told, "paritygate_stalled_migrations") == {"{reason=ParityFailed}": 1}
+    assert of(told, "paritygate_unavailable_migrations") == {"{reason=ServingUnavailable}": 1}
