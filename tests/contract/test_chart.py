@@ -1,78 +1,20 @@
 """The Helm chart, rendered by a real helm and judged by a real API server."""
 
-import itertools
 import json
 import subprocess
-from pathlib import Path
+import threading
 
 import pytest
-import yaml
 
-from control_plane import plane, volumes
-from control_plane.client import condition, path_of
+from control_plane import definitions, plane, volumes
+from control_plane.chart import CHART, DIGEST, JOBS_CLOSED, MATRIX, PINNED, of_kind, render
+from control_plane.client import Refused, condition, path_of
 from control_plane.fixtures import tool
 from control_plane.kubelet import Kubelet
 from control_plane.migrations import Work, is_ready, migration, operating
 from control_plane.scripts import Outcome
+from paritygate import clock
 from paritygate.cluster.configuration import load_settings
-
-CHART = Path(__file__).parents[2] / "charts" / "paritygate"
-DIGEST = f"sha256:{'1' * 64}"
-PINNED = {"images": {"worker": {"digest": DIGEST}, "server": {"digest": DIGEST}}}
-EVERYTHING = {
-    "images": {
-        "operator": {"repository": "registry.example/operator", "digest": DIGEST},
-        "worker": {
-            "repository": "registry.example/worker",
-            "digest": DIGEST,
-            "identity": {"SKLearn": {"converter": DIGEST, "source": DIGEST}},
-        },
-        "server": {"repository": "registry.example/server", "digest": DIGEST, "identity": DIGEST},
-        "pullSecrets": [{"name": "registry"}],
-    },
-    "config": {
-        "floors": {"loosestEquivalence": "Decision", "registries": ["registry.example/"]},
-        "caps": {"activeRuns": 4, "activeRunsPerNamespace": 2},
-        "defaults": {"storage": {"claimName": "models"}},
-    },
-    "replicas": 1,
-    "nodeSelector": {"role": "system"},
-    "tolerations": [{"key": "system", "operator": "Exists"}],
-    "priorityClassName": "system-cluster-critical",
-    "podAnnotations": {"team": "ml"},
-    "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn"}},
-    "secretNames": ["artefact-store"],
-}
-JOBS_CLOSED = {"networkPolicy": {"jobs": {"enabled": True, "egress": [{"ports": [{"port": 443}]}]}}}
-MATRIX = {
-    f"{name}, {where}": values | ({} if where == "everywhere" else {"namespaces": ["NAMESPACE"]})
-    for (name, values), where in itertools.product(
-        {"as little as can be": PINNED, "everything stated": EVERYTHING}.items(), ("everywhere", "one namespace")
-    )
-} | {
-    "closed Jobs": PINNED | JOBS_CLOSED | {"namespaces": ["NAMESPACE"]},
-    "neither CRD nor account nor metrics nor policies": PINNED
-    | {
-        "crds": {"install": False},
-        "serviceAccount": {"create": False, "name": "given"},
-        "metrics": {"service": False},
-        "networkPolicy": {"operator": False},
-    },
-}
-
-
-def render(values, namespace="paritygate"):
-    """Objects that helm renders. CalledProcessError: it refuses."""
-    command = [tool("helm"), "template", "pg", str(CHART), "--namespace", namespace, "--values", "-"]
-    given = json.dumps(values).replace("NAMESPACE", namespace)
-    ended = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)
-    if ended.returncode:
-        raise ValueError(ended.stderr)
-    return [one for one in yaml.safe_load_all(ended.stdout) if one]
-
-
-def of_kind(objects, kind):
-    return [one for one in objects if one["kind"] == kind]
 
 
 def test_helm_finds_nothing_to_complain_about():
@@ -80,8 +22,13 @@ def test_helm_finds_nothing_to_complain_about():
     subprocess.run([tool("helm"), "lint", "--strict", "--quiet", str(CHART), *settings], check=True, timeout=60)
 
 
+@pytest.fixture(scope="module")
+def monitoring(api):
+    definitions.prometheus(api)
+
+
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
-def test_what_is_rendered_is_taken_by_the_api_server(migrations, namespace, values):
+def test_what_is_rendered_is_taken_by_the_api_server(migrations, monitoring, namespace, values):  # noqa: ARG001
     for one in render(values, namespace):
         metadata = one["metadata"]
         path = path_of(one["kind"], metadata.get("namespace"), metadata["name"])
@@ -91,7 +38,7 @@ def test_what_is_rendered_is_taken_by_the_api_server(migrations, namespace, valu
 
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
 def test_the_operator_can_read_its_configuration(values, tmp_path):
-    (config,) = of_kind(render(values), "ConfigMap")
+    config = next(one for one in of_kind(render(values), "ConfigMap") if "operator.yaml" in one["data"])
     file = tmp_path / "operator.yaml"
     file.write_text(config["data"]["operator.yaml"])
     settings = load_settings(file)
@@ -108,6 +55,14 @@ def test_the_operator_can_read_its_configuration(values, tmp_path):
         (PINNED | {"config": {"caps": {"activeRun": 2}}}, "additional properties 'activeRun' not allowed"),
         (PINNED | {"images": {"worker": {"digest": "latest"}}}, "'latest' does not match pattern"),
         (PINNED | JOBS_CLOSED, "networkPolicy.jobs needs namespaces"),
+        (PINNED | {"admissionPolicy": {"actions": ["Deny", "Warn"]}}, "at '/admissionPolicy/actions': 'not' failed"),
+        (PINNED | {"admissionPolicy": {"exempt": {"users": ["o'neill"]}}}, "does not match pattern"),
+        (PINNED | {"metrics": {"dashboards": {}}}, "additional properties 'dashboards' not allowed"),
+        (PINNED | {"metrics": {"alerts": {"labels": {"a": 1}}}}, "got number, want string"),
+        (
+            PINNED | {"metrics": {"service": False, "serviceMonitor": {"enabled": True}}},
+            "metrics.serviceMonitor needs metrics.service",
+        ),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_their_place(values, told):
@@ -146,17 +101,22 @@ def test_migrations_outlive_the_release():
 
 @pytest.mark.parametrize("everywhere", [True, False], ids=["everywhere", "one namespace"])
 def test_the_operator_needs_all_that_it_is_granted_and_no_more(tmp_path, everywhere):
-    """Whole migrations with the chart's own roles; what was asked of the API server stands in its audit log."""
+    """Whole migrations with the chart's own roles, and with its admission policies in force.
+
+    What was asked of the API server stands in its audit log.
+    """
     audit = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
              "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts:models"]}]}  # fmt: skip
     with plane.shared(tmp_path, audit) as cluster, cluster.client() as api:
         api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "models"}})
         api.until("ServiceAccount", "default", "models", lambda _: True)
         objects = render(PINNED | ({} if everywhere else {"namespaces": ["models"]}), "models")
-        for kind in ("CustomResourceDefinition", "ServiceAccount", "Role", "RoleBinding"):
-            for one in of_kind(objects, kind) + of_kind(objects, f"Cluster{kind}"):
+        admitted = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+        for kind in ("CustomResourceDefinition", "ServiceAccount", "Role", "RoleBinding", *admitted):
+            for one in of_kind(objects, kind, f"Cluster{kind}"):
                 api.apply(one)
         api.until_served("ModelMigration")
+        _until_guarded(api)
         asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
         account = path_of("ServiceAccount", "models", "pg-paritygate")
         token = api.request("POST", f"{account}/token", asked)["status"]["token"]
@@ -174,6 +134,20 @@ def test_the_operator_needs_all_that_it_is_granted_and_no_more(tmp_path, everywh
     assert refused == set()
     # Asked for only when the answer to its creation was lost.
     assert granted - used == {("batch", "jobs", "get")}, "granted, and never asked for in whole migrations"
+
+
+def _until_guarded(api):
+    """Returns as soon as an administrator may not make what is the operator's."""
+    forged = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}, "metadata": {
+        "name": "forged", "namespace": "models", "labels": {"paritygate.dev/migration": "churn"}}}  # fmt: skip
+    ends = clock.monotonic() + 30
+    while True:
+        try:
+            api.create(forged, dryRun="All")
+        except Refused:
+            return
+        assert clock.monotonic() < ends, "the policies are not in force"
+        threading.Event().wait(0.05)
 
 
 def _live_through(api, work):

@@ -22,7 +22,7 @@ Object = dict[str, Any]
 _PLURALS: Final = {
     "v1": "pods services configmaps secrets serviceaccounts persistentvolumeclaims events",
     "batch/v1": "jobs cronjobs",
-    "apps/v1": "deployments replicasets",
+    "apps/v1": "deployments replicasets statefulsets daemonsets",
     "policy/v1": "poddisruptionbudgets",
     "autoscaling/v2": "horizontalpodautoscalers",
     "discovery.k8s.io/v1": "endpointslices",
@@ -30,13 +30,17 @@ _PLURALS: Final = {
     "networking.k8s.io/v1": "networkpolicies",
     "rbac.authorization.k8s.io/v1": "roles rolebindings",
     "paritygate.dev/v1alpha1": "modelmigrations",
+    "monitoring.coreos.com/v1": "servicemonitors prometheusrules",
 }
 _CLUSTER_PLURALS: Final = {
     "v1": "namespaces nodes persistentvolumes",
     "apiextensions.k8s.io/v1": "customresourcedefinitions",
     "rbac.authorization.k8s.io/v1": "clusterroles clusterrolebindings",
+    "admissionregistration.k8s.io/v1": "validatingadmissionpolicies validatingadmissionpolicybindings",
 }
-_SINGULARS: Final = {"networkpolicies": "networkpolicy", "leases": "lease"}
+_SINGULARS: Final = {
+    "networkpolicies": "networkpolicy", "leases": "lease", "validatingadmissionpolicies": "validatingadmissionpolicy",
+}  # fmt: skip
 _JSON: Final = "application/json"
 MERGE: Final = "application/merge-patch+json"
 STRATEGIC: Final = "application/strategic-merge-patch+json"
@@ -71,12 +75,16 @@ class Client:
     """Reads and writes objects, by kind and name. Refused: the server said no."""
 
     def __init__(
-        self, url: str, authority: Path, token: str | None, certificate: tuple[Path, Path] | None = None
-    ) -> None:
+        self, url: str, authority: Path, token: str | None, certificate: tuple[Path, Path] | None = None,
+        acting_as: str | None = None,
+    ) -> None:  # fmt: skip
+        """`acting_as`: another user's name; what we may do, this user then may."""
         context = ssl.create_default_context(cafile=str(authority))
         if certificate:
             context.load_cert_chain(*map(str, certificate))
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if acting_as:
+            headers |= {"Impersonate-User": acting_as, "Impersonate-Group": "system:masters"}
         self._http = httpx.Client(base_url=url, verify=context, headers=headers, timeout=30, trust_env=False)
 
     def __enter__(self) -> Self:

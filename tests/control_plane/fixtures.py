@@ -30,22 +30,23 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
     session = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         session = session.parent
-    with _started(session) as started:
-        yield started
+    with started(session) as found:
+        yield found
 
 
 @pytest.fixture
 def own_control_plane(tmp_path: Path) -> Iterator[ControlPlane]:
     """A control plane of the test's own, whose components it may kill."""
-    with _started(tmp_path) as started:
-        yield started
+    with started(tmp_path) as found:
+        yield found
 
 
 @contextlib.contextmanager
-def _started(session: Path) -> Iterator[ControlPlane]:
+def started(session: Path) -> Iterator[ControlPlane]:
+    """The control plane of all who name this folder; skips where none can be started."""
     try:
-        with plane.shared(session) as started:
-            yield started
+        with plane.shared(session) as found:
+            yield found
     except binaries.NoToolchain as missing:
         pytest.skip(str(missing))
     except binaries.NotBuilt as missing:

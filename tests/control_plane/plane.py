@@ -43,9 +43,10 @@ class ControlPlane:
     node: str | None = None
     """The node whose pods a stand-in completes; None = an existing cluster with nodes of its own."""
 
-    def client(self, token: str | None = None) -> Client:
-        """A client of the administrator, or of whom `token` names."""
-        return Client(self.url, self.authority, token or self.token, None if token else self.certificate)
+    def client(self, token: str | None = None, acting_as: str | None = None) -> Client:
+        """A client of the administrator, or of whom `token` names; `acting_as`: under another name, with all rights."""
+        certificate = None if token else self.certificate
+        return Client(self.url, self.authority, token or self.token, certificate, acting_as)
 
     def kubeconfig(self, token: str | None = None) -> Path:
         """A kubeconfig file of the administrator, or of whom `token` names."""

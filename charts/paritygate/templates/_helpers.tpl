@@ -85,3 +85,38 @@ name: {{ printf "%s@%s" $image.repository (required (printf "images.%s.digest is
   resources: [events]
   verbs: [create]
 {{- end -}}
+
+{{- /* CEL: whether a request comes from somebody else than `users` and `groups`. */ -}}
+{{- define "paritygate.others" -}}
+!(request.userInfo.username in [{{ range $index, $one := .users }}{{ if $index }}, {{ end }}'{{ $one }}'{{ end }}])
+{{- with .groups }} && !request.userInfo.?groups.orValue([]).exists(g, g in [{{ range $index, $one := . }}{{ if $index }}, {{ end }}'{{ $one }}'{{ end }}]){{ end }}
+{{- end -}}
+
+{{- /* Of a duration such as 1h30m. */ -}}
+{{- define "paritygate.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 -}}
+{{- $total := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|s|m|h|d)" . -1 -}}
+{{- $total = add $total (mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "[a-z]+$" .))) -}}
+{{- end -}}
+{{- $total -}}
+{{- end -}}
+
+{{- /* Puts a policy in force: in the namespaces that are looked after, or everywhere. */ -}}
+{{- define "paritygate.binding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ include "paritygate.fullname" .root }}-{{ .policy }}
+  labels:
+    {{- include "paritygate.labels" .root | nindent 4 }}
+spec:
+  policyName: {{ include "paritygate.fullname" .root }}-{{ .policy }}
+  validationActions: {{ toJson .root.Values.admissionPolicy.actions }}
+  {{- with .root.Values.namespaces }}
+  matchResources:
+    namespaceSelector:
+      matchExpressions:
+      - {key: kubernetes.io/metadata.name, operator: In, values: {{ toJson . }}}
+  {{- end }}
+{{- end -}}

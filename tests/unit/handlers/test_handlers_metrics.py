@@ -21,7 +21,7 @@ REFERENCE = Path(__file__).parents[3] / "docs/reference/operator-metrics.md"
 def counted():
     """A cluster whose reconciler tells its metrics."""
     cluster = Cluster()
-    cluster.told = Metrics(lambda: cluster.slots.held, migrations=lambda: cluster.cache.migrations())
+    cluster.told = Metrics(lambda: cluster.slots.held, migrations=lambda: list(cluster.cache.migrations()))
     cluster.start()
     return cluster
 
