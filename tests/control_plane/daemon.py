@@ -32,7 +32,7 @@ _CONTROLLERS: Final = (
     "namespace-controller,persistentvolume-binder-controller,persistentvolumeclaim-protection-controller,"
     "persistentvolume-protection-controller,pod-garbage-collector-controller,replicaset-controller,"
     "resourcequota-controller,root-ca-certificate-publisher-controller,serviceaccount-controller,"
-    "serviceaccount-token-controller,ttl-after-finished-controller"
+    "serviceaccount-token-controller,ttl-after-finished-controller,validatingadmissionpolicy-status-controller"
 )
 """All that our objects meet. Not the ones that watch nodes: the only node sends no heartbeats, so nothing is written
 at rest but what is under test."""
@@ -54,22 +54,28 @@ class _Plane:
     def start(self) -> Mapping[str, object]:
         certificates.write(self.folder)
         (self.folder / "tokens.csv").touch(mode=0o600)
-        (self.folder / "tokens.csv").write_text(f"{self.token},test-administrator,test-administrator,system:masters\n")
-        (self.folder / "admin.kubeconfig").touch(mode=0o600)
-        (self.folder / "admin.kubeconfig").write_text(kubeconfig(self.url, self.folder / "ca.crt", self.token))
+        controllers = secrets.token_urlsafe(32)
+        users = ((self.token, "test-administrator"), (controllers, "system:kube-controller-manager"))
+        (self.folder / "tokens.csv").write_text("".join(f"{t},{name},{name},system:masters\n" for t, name in users))
+        # Admission policies know the controllers by their name.
+        for name, token in (("admin", self.token), ("controllers", controllers)):
+            (self.folder / f"{name}.kubeconfig").touch(mode=0o600)
+            (self.folder / f"{name}.kubeconfig").write_text(kubeconfig(self.url, self.folder / "ca.crt", token))
         self._run("etcd", *flags.etcd(self.folder))
         self._run("kube-apiserver", *self._server_flags())
         self._until_ready()
         self._request("POST", "/api/v1/nodes", _node())
-        shared = ("--kubeconfig", str(self.folder / "admin.kubeconfig"), "--leader-elect=false", "--secure-port=0")
+        shared = ("--leader-elect=false", "--secure-port=0")
         fast = ("--kube-api-qps=1000", "--kube-api-burst=2000")
+        who = {name: ("--kubeconfig", f"{self.folder}/{name}.kubeconfig") for name in ("admin", "controllers")}
         self._run(
-            "kube-controller-manager", *shared, *fast, *flags.controllers(self.folder), f"--controllers={_CONTROLLERS}",
+            "kube-controller-manager", *who["controllers"], *shared, *fast, *flags.controllers(self.folder),
+            f"--controllers={_CONTROLLERS}",
             "--use-service-account-credentials=false", "--concurrent-job-syncs=10", "--concurrent-gc-syncs=10",
             "--concurrent-namespace-syncs=10", "--namespace-sync-period=10m",
             "--horizontal-pod-autoscaler-sync-period=10m",
         )  # fmt: skip
-        self._run("kube-scheduler", *shared, *fast)
+        self._run("kube-scheduler", *who["admin"], *shared, *fast)
         return {"url": self.url, "token": self.token, "node": NODE, **self._groups()}
 
     def mend(self) -> None:
