@@ -1,4 +1,7 @@
-"""`python paritygate-agent.pyz capture --request FILE --out FOLDER`: records what a source answers."""
+"""`python paritygate-agent.pyz capture --request FILE --out FOLDER`: records what a source answers.
+
+`stand-by FORMAT` imports what that takes and then waits to be told its arguments on standard input.
+"""
 
 import argparse
 import os
@@ -8,6 +11,12 @@ import warnings
 
 def main(arguments=None):
     """Exit status: 0 complete, 3 failed with `failure.json`, 4 failed without."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["stand-by"]:
+        from paritygate.agent import standby
+
+        told = standby.told(standby.of_source(*arguments[1:]))
+        return 0 if told is None else main(told)
     parser = argparse.ArgumentParser(prog="paritygate-agent")
     commands = parser.add_subparsers(dest="command")
     commands.required = True

@@ -54,10 +54,7 @@ def capture(request, out):
         cast = OrderedDict((one.name, one.restore(one.wire())) for one in inputs)
         save("cast", signature.renamed(answer(model, cast, "answering the rows as cast to the wire"), outputs))
     save("annotations", annotations)
-    measured = noise.measure(model, originals)
-    for entry, output in zip(measured, outputs):
-        entry["output"] = output["name"]
-    probed, probe_rows = _probe(model, inputs, outputs, answers, save)
+    measured, probed, probe_rows = _asked_again(model, inputs, outputs, answers, save)
     _unused(model, table, annotations, inputs)
     progress("looking into the source")
     values, inner, inner_rows, skipped = steps.record(model, inputs)
@@ -103,20 +100,28 @@ class _Saver(object):
         exchange.save(os.path.join(self.out, name + ".npz"), table)
 
 
-def _probe(model, inputs, outputs, answers, save):
+def _asked_again(model, inputs, outputs, answers, save):
+    """Noise of each output, the probes, and their rows by wire name."""
+    repeats = noise.repeat(model, OrderedDict((one.name, one.original) for one in inputs))
     progress("asking probes")
     made, wires = probes.make(model, inputs)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # NaN and infinities are meant, and what frameworks say about them would hide warnings about the dataset.
         warnings.simplefilter("ignore")
         found = probes.ask(model, inputs, made, wires)
-        names = {own: output["name"] for own, output in zip(answers, outputs)}
-        for row, distances in probes.noise_of(model, inputs, made, wires, found).items():
-            made[row]["noise"] = OrderedDict((names[own], distance) for own, distance in distances.items())
+        rows, inside = probes.inside(inputs, made, wires, found)
+        # Both at once: to compute in double precision a network's parameters are copied.
+        finer = model.finer([repeats.part] if inside is None else [repeats.part, inside])
         empty = probes.ask_empty_batch(model, inputs)
+    names = {own: output["name"] for own, output in zip(answers, outputs)}
+    for row, distances in probes.noise_of(rows, found, finer[-1]).items():
+        made[row]["noise"] = OrderedDict((names[own], distance) for own, distance in distances.items())
+    measured = noise.measure(repeats, finer[0])
+    for entry, output in zip(measured, outputs):
+        entry["output"] = output["name"]
     save("probes", wires)
     save("probes_reference", signature.renamed(signature.aligned(found, answers), outputs))
-    return made + [empty], wires
+    return measured, made + [empty], wires
 
 
 def _tensor(one):

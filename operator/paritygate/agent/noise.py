@@ -6,7 +6,7 @@ counts as noise where it can be measured.
 """
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, namedtuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ MOST_COLUMNS = 1024
 SINGLE = 4
 """One row in so many of the repeated ones is also asked alone."""
 
+Repeats = namedtuple("Repeats", "part rows pairs")
+"""`part`: the inputs of the `rows` rows that were repeated; `pairs` of answers to them that should be equal."""
+
 # As torch.testing.assert_close: beyond it, the same call differed by more than the order of additions explains.
 _ROUNDING = {2: (1e-3, 1e-5), 4: (1.3e-6, 1e-5), 8: (1e-7, 1e-7)}
 
@@ -29,25 +32,30 @@ def fixed_part(rows, count):
     return np.unique(np.linspace(0, rows - 1, min(rows, count)).round().astype(np.int64))
 
 
-def measure(model, inputs):
-    """Noise of each output over the fixed part: a list of `Noise` as dicts, and the rows repeated."""
+def repeat(model, inputs):
+    """Asks the fixed part again and again, as `Repeats`."""
     rows = len(next(iter(inputs.values())))
     chosen = fixed_part(rows, model.few(rows, REPEATED))
     part = OrderedDict((name, take(column, chosen)) for name, column in inputs.items())
     with model.threads(2):
         whole = answer(model, part)
         again = answer(model, part)
-    repeats = [(whole, again)]
+    pairs = [(whole, again)]
     few = np.arange(0, len(chosen), SINGLE)
     singles = answer(model, OrderedDict((name, take(column, few)) for name, column in part.items()), batch=1)
-    repeats.append((OrderedDict((name, column[few]) for name, column in whole.items()), singles))
+    pairs.append((OrderedDict((name, column[few]) for name, column in whole.items()), singles))
     with model.threads(1) as limited:
         if limited:
-            repeats.append((whole, answer(model, part)))
-    finer = model.finer(part)
+            pairs.append((whole, answer(model, part)))
+    return Repeats(part, len(chosen), pairs)
+
+
+def measure(repeats, finer):
+    """Noise of each output: a list of `Noise` as dicts. `finer`: the part in double precision, None = not to be had."""
+    whole, again = repeats.pairs[0]
     noise = []
     for name, column in whole.items():
-        pairs = [(one[name], other[name]) for one, other in repeats]
+        pairs = [(one[name], other[name]) for one, other in repeats.pairs]
         if finer is not None and name in finer:
             pairs.append((column, finer[name]))
         distances = np.concatenate([_distances(one, other) for one, other in pairs])
@@ -56,7 +64,7 @@ def measure(model, inputs):
                 output=name,
                 floor=_percentile(distances, 99.9),
                 columns=_by_column(column, pairs),
-                rows=len(chosen),
+                rows=repeats.rows,
                 finer=finer is not None and name in finer,
                 stochastic=_differs(column, again[name]),
             )

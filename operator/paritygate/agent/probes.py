@@ -132,16 +132,20 @@ def ask(model, inputs, probes, wires):
     return answers
 
 
-def noise_of(model, inputs, probes, wires, answers):
-    """Probe → {output: distance of its answer from the same arithmetic in double precision}, inside the domain.
+def inside(inputs, probes, wires, answers):
+    """The answered probes inside the domain: their rows, and their inputs as a batch, None where there are none.
 
     Rounding does not average out in a row that is all alike, so the noise of the dataset's rows does not speak for it.
     """
     rows = [row for row, probe in enumerate(probes) if probe["insideDomain"] and answers[row] is not None]
     if not rows:
-        return {}
+        return rows, None
     chosen = np.asarray(rows)
-    finer = model.finer(OrderedDict((one.name, one.restore(take(wires[one.wire_name], chosen))) for one in inputs))
+    return rows, OrderedDict((one.name, one.restore(take(wires[one.wire_name], chosen))) for one in inputs)
+
+
+def noise_of(rows, answers, finer):
+    """Row → {output: distance of its answer from `finer`, the rows' answers in double precision; None = not had}."""
     found = {}
     for place, row in enumerate(rows):
         apart = [

@@ -1,49 +1,58 @@
 """What is begun before its stage is due, so that a second processor has something to do.
 
-Only our own code, and nothing that a result depends on: a dataset is read while the source is assessed, and workers of
-the next stage import what they need while the one before works. Nothing is recorded of it; a stage that finds nothing
-begun begins by itself.
+Only our own code, and nothing that a result depends on: a dataset is read while the source is assessed, and processes
+of later stages import what they need while an earlier one works. They load no model: the source's code runs in its
+stages only. Nothing is recorded of it; a stage that finds nothing begun begins by itself.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from paritygate.api.artifacts import StageName
 from paritygate.api.spec import SourceFormat
 from paritygate.core.stages import ORDER
+from paritygate.local.commands import Commands
 from paritygate.local.inputs import Places
 from paritygate.local.processes import Process
 from paritygate.local.workdir import WorkFolder
 
-_NEXT: Final = {StageName.CAPTURE: StageName.CONVERT, StageName.CONVERT: StageName.VALIDATE}
+STAND_BY = "stand-by"
+SERVER = "candidate"
+"""What the process is called here that will serve the candidate which Validate judges."""
 
 
 class Ahead:
     """Of one run."""
 
-    def __init__(self, work: WorkFolder, worker: Sequence[str], source_format: SourceFormat, until: StageName) -> None:
+    def __init__(self, work: WorkFolder, commands: Commands, source_format: SourceFormat, until: StageName) -> None:
         """`until`: the last stage of the run."""
-        self._work, self._worker, self._format, self._until = work, tuple(worker), source_format, until
+        self._work, self._commands, self._format, self._until = work, commands, source_format.value, until
         self._lock = threading.Lock()
         self._closed = False
         self._rows: tuple[Process, Path] | None = None
-        self._standing_by: dict[StageName, Process] = {}
+        self._standing_by: dict[str, Process] = {}
 
     def begin(self, stage: StageName, places: Places) -> None:
         """Begins what a later stage than `stage`, which starts now, will need."""
         with self._lock:
             if self._closed:
                 return
-            if stage is StageName.ASSESS and self._is_wanted(StageName.CAPTURE) and places.capture is None:
-                self._read(places.dataset)
-            following = _NEXT.get(stage)
-            if following is not None and self._is_wanted(following) and following not in self._standing_by:
-                self._stand_by(following)
+            match stage:
+                case StageName.ASSESS if places.capture is None and self._is_wanted(StageName.CAPTURE):
+                    self._read(places.dataset)
+                    if places.lock is None:  # an environment of its own is built when its stage is due
+                        agent = self._commands.agent_in(sys.executable, self._work.scratch)
+                        self._stand_by(StageName.CAPTURE, *agent, STAND_BY, self._format)
+                case StageName.CAPTURE if self._is_wanted(StageName.CONVERT):
+                    self._stand_by(StageName.CONVERT, *self._commands.worker, STAND_BY, "convert", self._format)
+                case StageName.CONVERT if self._is_wanted(StageName.VALIDATE):
+                    self._stand_by(StageName.VALIDATE, *self._commands.worker, STAND_BY, "validate", self._format)
+                    self._stand_by(SERVER, *self._commands.server, STAND_BY)
 
     def rows(self) -> tuple[Process, Path] | None:
         """The process that reads the dataset and where its output comes, for whoever asks first."""
@@ -51,15 +60,28 @@ class Ahead:
             rows, self._rows = self._rows, None
             return rows
 
-    def worker(self, stage: StageName, arguments: Sequence[str], log: Path, extra: Mapping[str, str]) -> Process | None:
-        """The worker that stood by for a stage, at work on `arguments`; None = there is none, or it ended."""
+    def process(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        output: Path | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Process | None:
+        """The process that stood by as `name`, at work on `arguments`; None = there is none, or it ended.
+
+        `log`, `output` and `extra` as in `Process`.
+        """
         with self._lock:
-            process = self._standing_by.pop(stage, None)
+            process = self._standing_by.pop(name, None)
         if process is None:
             return None
-        if process.poll() is None and process.tell(
-            json.dumps({"arguments": list(arguments), "log": str(log), "environment": dict(extra)})
-        ):
+        told = {"arguments": list(arguments), "log": str(log), "environment": dict(extra or {})}
+        if output is not None:
+            output.write_bytes(b"")  # what an earlier process wrote there must not be taken for its word
+            told["output"] = str(output)
+        if process.poll() is None and process.tell(json.dumps(told)):
             process.log = log
             return process
         process.kill()
@@ -81,12 +103,13 @@ class Ahead:
     def _read(self, dataset: Path) -> None:
         out, log = self._work.scratch / "rows", self._work.logs / "dataset.log"
         log.unlink(missing_ok=True)
-        command = [*self._worker, "dataset", "--uri", str(dataset), "--out", str(out)]
+        command = [*self._commands.worker, "dataset", "--uri", str(dataset), "--out", str(out)]
         self._rows = (Process(command, log, extra={"PARITYGATE_PROGRESS": f"{out}.progress"}), out)
 
-    def _stand_by(self, stage: StageName) -> None:
-        name = stage.value.lower()
-        command = [*self._worker, "stand-by", name, self._format.value]
-        log = self._work.logs / f"{name}-stand-by.log"
+    def _stand_by(self, name: str, *command: str) -> None:
+        """Starts what stands by as `name`, unless an earlier attempt at the stage before has."""
+        if name in self._standing_by:
+            return
+        log = self._work.logs / f"{name.lower()}-stand-by.log"
         log.unlink(missing_ok=True)
-        self._standing_by[stage] = Process(command, log, told=True)
+        self._standing_by[name] = Process(command, log, told=True)

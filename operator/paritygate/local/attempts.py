@@ -17,6 +17,7 @@ from paritygate.core.observed import Attempt as Observation
 from paritygate.errors import ConfigurationError, StageError
 from paritygate.local import carrying, records
 from paritygate.local.ahead import Ahead
+from paritygate.local.commands import Commands
 from paritygate.local.events import Event, StageFailed, StageFinished, StageProgress, StageStarted
 from paritygate.local.inputs import Places
 from paritygate.local.processes import Cancelled
@@ -33,14 +34,14 @@ class Attempts:
         self,
         migration: ModelMigration,
         work: WorkFolder,
-        commands: carrying.Commands,
+        commands: Commands,
         stop: threading.Event,
         emit: Callable[[Event], None],
         until: StageName = StageName.VALIDATE,
     ) -> None:
         """`until`: the last stage that will be started."""
         self._migration, self._work, self._commands, self._stop, self._emit = migration, work, commands, stop, emit
-        self._ahead = Ahead(work, commands.worker, migration.spec.source.format, until) if commands.ahead else None
+        self._ahead = Ahead(work, commands, migration.spec.source.format, until) if commands.ahead else None
         self._changed = threading.Condition()
         self._receipts: dict[tuple[StageName, str], Receipt] = {}
         self._observed: dict[_Key, Observation] = {}

@@ -6,12 +6,11 @@ import json
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from paritygate.agent.archive import build_zipapp
 from paritygate.api.artifacts import (
     AssessRequest,
     CaptureRequest,
@@ -25,7 +24,8 @@ from paritygate.api.base import Model
 from paritygate.api.migration import ModelMigration
 from paritygate.core.actions import StartStage
 from paritygate.errors import ConfigurationError, InfrastructureError
-from paritygate.local.ahead import Ahead
+from paritygate.local.ahead import SERVER, Ahead
+from paritygate.local.commands import Commands
 from paritygate.local.environments import Environments
 from paritygate.local.inputs import Places
 from paritygate.local.processes import Process, death_of
@@ -37,18 +37,6 @@ _FAILED: Final = 3
 _PROGRESS: Final = "PARITYGATE_PROGRESS"
 Tell = Callable[[str, int, int], None]
 """Told of progress: message, done, total."""
-
-
-@dataclass(frozen=True)
-class Commands:
-    """How the parts are started."""
-
-    worker: tuple[str, ...] = (sys.executable, "-m", "paritygate.worker")
-    server: tuple[str, ...] = (sys.executable, "-m", "paritygate.server")
-    agent: tuple[str, ...] | None = None
-    """None = our agent, packed as one file, in the source's interpreter."""
-    ahead: bool = True
-    """Whether later stages are prepared for while one works."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +119,9 @@ def _capture(attempt: Attempt) -> Path:
         outputs=spec.source.outputs,
         environment_digest=places.inputs.environment if places.lock else None,
     )
-    command = [*_agent(attempt), "capture", "--request", str(_written(attempt, request))]
-    return _run(attempt, command, attempt.scratch / "out")
+    arguments = ["capture", "--request", str(_written(attempt, request))]
+    out = attempt.scratch / "out"
+    return _follow(attempt, _process(attempt, lambda: _agent(attempt), arguments, out), out)
 
 
 def _rows(attempt: Attempt) -> Path:
@@ -140,11 +129,9 @@ def _rows(attempt: Attempt) -> Path:
     begun = attempt.ahead.rows() if attempt.ahead is not None else None
     if begun is not None:
         return _follow(attempt, *begun)
-    return _run(
-        attempt,
-        [*attempt.commands.worker, "dataset", "--uri", str(attempt.places.dataset)],
-        attempt.scratch / "rows",
-    )
+    out = attempt.scratch / "rows"
+    command = [*attempt.commands.worker, "dataset", "--uri", str(attempt.places.dataset), "--out", str(out)]
+    return _follow(attempt, Process(command, attempt.log, extra={_PROGRESS: _progress(out)}), out)
 
 
 def _agent(attempt: Attempt) -> tuple[str, ...]:
@@ -157,9 +144,7 @@ def _agent(attempt: Attempt) -> tuple[str, ...]:
         attempt.tell("building the source's environment", 0, 0)
         environments = Environments(attempt.work.environments)
         interpreter = str(environments.build(lock, environment.virtualenv, attempt.cancelled))
-    archive = attempt.scratch / "paritygate-agent.pyz"
-    build_zipapp(str(archive))
-    return interpreter, str(archive)
+    return attempt.commands.agent_in(interpreter, attempt.scratch)
 
 
 def _convert(attempt: Attempt) -> Path:
@@ -178,8 +163,7 @@ def _convert(attempt: Attempt) -> Path:
 def _validate(attempt: Attempt) -> Path:
     spec, inputs = attempt.migration.spec, dict(attempt.action.inputs)
     candidate = attempt.read(StageName.CONVERT)
-    command = [*attempt.commands.server, "--model", candidate, "--drain-seconds", "0"]
-    server = CandidateServer(command, attempt.work.logs, f"{attempt.label}-candidate")
+    server = _server(attempt, candidate)
     try:
         attempt.tell("starting the candidate", 0, 0)
         request = ValidateRequest(
@@ -208,18 +192,22 @@ def _validate(attempt: Attempt) -> Path:
     return verdict
 
 
+def _server(attempt: Attempt, candidate: str) -> CandidateServer:
+    """The candidate's server, by a process that stood by or a new one."""
+    arguments = ["--model", candidate, "--drain-seconds", "0"]
+    folder, name = attempt.work.logs, f"{attempt.label}-candidate"
+    begun = None
+    if attempt.ahead is not None:
+        begun = attempt.ahead.process(SERVER, arguments, folder / f"{name}.log", output=folder / f"{name}.out")
+    return CandidateServer([*attempt.commands.server, *arguments], folder, name, begun)
+
+
 def _work(attempt: Attempt, command: str, request: Model, beside: CandidateServer | None = None) -> Path:
     """What a stage of the worker makes, by one that stands by or a new one. `beside` must outlive it."""
     out = attempt.scratch / "out"
-    arguments = [command, "--request", str(_written(attempt, request)), "--out", str(out)]
-    extra = {_PROGRESS: _progress(out)}
-    if beside is not None:
-        extra["PARITYGATE_WAIT_READY"] = str(READY_SECONDS)
-    process = None
-    if attempt.ahead is not None:
-        process = attempt.ahead.worker(attempt.action.stage, arguments, attempt.log, extra)
-    process = process or Process([*attempt.commands.worker, *arguments], attempt.log, extra=extra)
-    return _follow(attempt, process, out, beside)
+    arguments = [command, "--request", str(_written(attempt, request))]
+    extra = {} if beside is None else {"PARITYGATE_WAIT_READY": str(READY_SECONDS)}
+    return _follow(attempt, _process(attempt, lambda: attempt.commands.worker, arguments, out, extra), out, beside)
 
 
 def _written(attempt: Attempt, request: Model) -> Path:
@@ -228,10 +216,20 @@ def _written(attempt: Attempt, request: Model) -> Path:
     return file
 
 
-def _run(attempt: Attempt, command: list[str], out: Path) -> Path:
-    """Runs a process to its end; its output folder, or what its failure says."""
-    command = [*command, "--out", str(out)]
-    return _follow(attempt, Process(command, attempt.log, extra={_PROGRESS: _progress(out)}), out)
+def _process(
+    attempt: Attempt,
+    command: Callable[[], Sequence[str]],
+    arguments: Sequence[str],
+    out: Path,
+    extra: Mapping[str, str] | None = None,
+) -> Process:
+    """What makes `out`: the process that stood by for the attempt's stage, or a new one of `command()`."""
+    told = [*arguments, "--out", str(out)]
+    variables = {_PROGRESS: _progress(out), **(extra or {})}
+    begun = None
+    if attempt.ahead is not None:
+        begun = attempt.ahead.process(attempt.action.stage, told, attempt.log, extra=variables)
+    return begun or Process([*command(), *told], attempt.log, extra=variables)
 
 
 def _progress(out: Path) -> str:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,19 @@ def resolve_inputs(
 
     A model whose answers were recorded elsewhere, with a candidate brought, need not be here.
     """
+    with ThreadPoolExecutor(1) as beside:
+        # A process, which starts while files are read here.
+        runtime = beside.submit(runtime_digest, server)
+        return _resolved(spec, base, environments, cancelled, runtime)
+
+
+def _resolved(
+    spec: ModelMigrationSpec,
+    base: Path,
+    environments: Environments,
+    cancelled: threading.Event,
+    runtime: Future[str],
+) -> Places:
     source, capture, candidate = spec.source, spec.source.capture, spec.target.candidate
     model = _source(spec, base)
     dataset = _found(spec.validation.dataset, base, "spec.validation.dataset")
@@ -66,7 +80,7 @@ def resolve_inputs(
         dataset=dataset.digest,
         environment=lock.digest if lock else source_digest(source.format),
         converter=converter_digest(source.format),
-        runtime=runtime_digest(server),
+        runtime=runtime.result(),
         capture=recorded.digest if recorded else None,
         candidate=brought.digest if brought else None,
     )

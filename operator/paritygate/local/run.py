@@ -25,8 +25,9 @@ from paritygate.core.actions import Action, ApplyRevision, CancelStage, RetireRe
 from paritygate.core.observed import Attempt, Observed
 from paritygate.core.plan import Plan, plan
 from paritygate.errors import StageError
-from paritygate.local import carrying, records
+from paritygate.local import records
 from paritygate.local.attempts import Attempts, failure_of
+from paritygate.local.commands import Commands
 from paritygate.local.environments import Environments
 from paritygate.local.events import Event, Note, RunFinished, RunStarted, StageFailed
 from paritygate.local.inputs import Places, resolve_inputs
@@ -43,7 +44,7 @@ class Options:
     """Where to serve what passed; None = do not."""
     until: StageName = StageName.VALIDATE
     """The last stage to carry out."""
-    commands: carrying.Commands = field(default_factory=carrying.Commands)
+    commands: Commands = field(default_factory=Commands)
 
 
 @dataclass(frozen=True)

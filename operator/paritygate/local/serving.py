@@ -25,11 +25,11 @@ _FINAL: Final = frozenset({"GoldenRowsWrong"})
 class CandidateServer:
     """One server process and where it listens."""
 
-    def __init__(self, command: Sequence[str], folder: Path, name: str) -> None:
-        """Starts `command`; its streams go to `folder/NAME.log` and `folder/NAME.out`."""
+    def __init__(self, command: Sequence[str], folder: Path, name: str, begun: Process | None = None) -> None:
+        """Starts `command`, unless it was `begun`; its streams go to `folder/NAME.log` and `folder/NAME.out`."""
         self.out = folder / f"{name}.out"
         """Its standard output, whose first line says where it listens."""
-        self.process = Process(command, folder / f"{name}.log", output=self.out)
+        self.process = begun or Process(command, folder / f"{name}.log", output=self.out)
         self.url: str | None = None
 
     def wait_ready(self, cancelled: threading.Event, seconds: float = READY_SECONDS) -> str:

@@ -114,7 +114,7 @@ class WorkFolder:
         if source is not None:
             fresh = self.scratch / "fresh"
             shutil.rmtree(fresh, ignore_errors=True)
-            shutil.copytree(source, fresh)
+            shutil.copytree(source, fresh, copy_function=_linked)
         if target.exists():
             target.rename(aside)
         if source is not None:
@@ -128,3 +128,14 @@ class WorkFolder:
         with disk_full_explained(self.scratch):
             self.scratch.mkdir(parents=True, exist_ok=True)
             self.logs.mkdir(exist_ok=True)
+
+
+def _linked(source: str, target: str) -> None:
+    """The same file under a second name, as candidates may be large; a copy where the file system has no such names.
+
+    Whoever writes into it spoils the artefact too, which its digest then tells: it is made again.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

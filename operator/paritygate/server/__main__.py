@@ -1,4 +1,7 @@
-"""`python -m paritygate.server`: serves one candidate over the Open Inference Protocol."""
+"""`python -m paritygate.server`: serves one candidate over the Open Inference Protocol.
+
+`stand-by` imports what that takes and then waits to be told its arguments on standard input, as one line of JSON.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,13 @@ from paritygate.server.errors import EXIT_USAGE, StartError, complain
 from paritygate.server.identity import cpu_limit, identity
 
 _MIB: Final = 1024 * 1024
+_SERVING: Final = (
+    "paritygate.server.lifecycle",
+    "paritygate.server.logs",
+    "paritygate.server.golden",
+    "uvicorn.loops.auto",
+)
+"""What serving imports."""
 _LAST_PORT: Final = 65_535
 
 
@@ -25,8 +35,14 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serves until told to stop. Exit status: 0 stopped, 3 the model is at fault, 64 the command line is."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given == ["stand-by"]:
+        from paritygate.agent import standby  # noqa: PLC0415 - the identity does without
+
+        told = standby.told(_SERVING)
+        return 0 if told is None else main(told)
     try:
-        options = _options(argv)
+        options = _options(given)
         threads = options.threads or cpu_limit()
         if options.identity:
             print(json.dumps(identity(threads), indent=2, sort_keys=True))  # noqa: T201 - what was asked for

@@ -59,12 +59,14 @@ class Model:
     def __init__(self, file: ModelFile, threads: int) -> None:
         """Reads and optimises the model, which takes seconds for a large one; StartError where it cannot."""
         self.name = file.name
-        self.revision = revision(file.path)
         # onnxruntime shares ensembles of trees out tree by tree, which costs it more than it gains: rows are, instead.
         apart = file.manifest is not None and file.manifest.independent_rows
         self._threads = threads
         self._helpers = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="rows") if apart else None
-        self._session = _session(file.path, 1 if apart else threads)
+        with ThreadPoolExecutor(1, thread_name_prefix="digest") as beside:
+            told = beside.submit(revision, file.path)
+            self._session = _session(file.path, 1 if apart else threads)
+            self.revision = told.result()
         inputs = [_of_graph(argument, "input") for argument in self._session.get_inputs()]
         outputs = [_of_graph(argument, "output") for argument in self._session.get_outputs()]
         if file.manifest is not None:

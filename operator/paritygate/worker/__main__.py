@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from paritygate import installation
+from paritygate.agent.__main__ import leave
 from paritygate.agent.stage import FAILED, carry_out, tell
 from paritygate.api.spec import SourceFormat
 from paritygate.worker.stage import explain
@@ -87,4 +88,5 @@ def _step(name: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # At once: what was made is complete, and to take apart what torch or pyarrow hold takes up to half a second.
+    leave(main())

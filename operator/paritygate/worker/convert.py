@@ -37,6 +37,7 @@ def run(request_file: Path, out: Path) -> None:
     """
     request = read_request(ConvertRequest, request_file)
     capture = read_capture(Path(request.capture))
+    inputs = exchange.load(str(Path(request.capture) / "inputs.npz"))
     out.mkdir(parents=True, exist_ok=True)
     destination = out / MODEL_FILE
     if request.target.candidate is not None:
@@ -44,16 +45,16 @@ def run(request_file: Path, out: Path) -> None:
         converted = _brought(request, destination)
     else:
         progress("converting")
-        converted = _convert(request, capture, destination)
+        converted = _convert(request, capture, inputs, destination)
     progress("finishing the candidate")
     brought = request.target.candidate is not None
     finished = finish(destination, capture.signature, brought=brought)
     added = [findings.candidate_adapted(finished.adaptations)] if brought and finished.adaptations else []
-    added += _rounded(capture, exchange.load(str(Path(request.capture) / "inputs.npz")), finished)
+    added += _rounded(capture, inputs, finished)
     write_json(
         out / "candidate.json",
         _manifest(
-            request, capture, finished, _guards(request, capture, converted), [*converted.findings, *added]
+            request, capture, finished, _guards(request, capture, inputs, converted), [*converted.findings, *added]
         ).model_copy(
             update={
                 "size": _size(out),
@@ -72,12 +73,14 @@ def candidate_steps(steps: Mapping[str, tuple[str, ...]], renamed: Mapping[str, 
     )
 
 
-def sample_of(table: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+def sample_of(table: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
     """The first rows of each wire input."""
     return {name: np.asarray(column[:_SAMPLE_ROWS]) for name, column in table.items()}
 
 
-def _convert(request: ConvertRequest, capture: CaptureManifest, destination: Path) -> Converted:
+def _convert(
+    request: ConvertRequest, capture: CaptureManifest, inputs: Mapping[str, Any], destination: Path
+) -> Converted:
     if request.model is None:
         raise ConfigurationError(
             "SourceMissing",
@@ -88,7 +91,7 @@ def _convert(request: ConvertRequest, capture: CaptureManifest, destination: Pat
             source=request.source,
             model=Path(request.model),
             capture=capture,
-            sample=sample_of(exchange.load(str(Path(request.capture) / "inputs.npz"))),
+            sample=sample_of(inputs),
             opset=request.target.opset or DEFAULT_OPSET,
             opset_stated=request.target.opset is not None,
             destination=destination,
@@ -105,13 +108,14 @@ def _brought(request: ConvertRequest, destination: Path) -> Converted:
     return Converted(converter={})
 
 
-def _guards(request: ConvertRequest, capture: CaptureManifest, converted: Converted) -> tuple[InputGuard, ...]:
-    folder = Path(request.capture)
-    probes = folder / "probes.npz"
+def _guards(
+    request: ConvertRequest, capture: CaptureManifest, inputs: Mapping[str, Any], converted: Converted
+) -> tuple[InputGuard, ...]:
+    probes = Path(request.capture) / "probes.npz"
     return guards(
         capture,
         exchange.load(str(probes)) if probes.exists() else {},
-        exchange.load(str(folder / "inputs.npz")),
+        inputs,
         known={name: tuple(values) for name, values in converted.categories.items()},
     )
 

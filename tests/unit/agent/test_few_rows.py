@@ -25,7 +25,8 @@ class Doubling(Model):
 def test_noise_is_learnt_on_few_rows_of_a_costly_model(rows, costly, repeated):
     model = Doubling(None, {})
     model.costly = costly
-    (measured,) = noise.measure(model, {"x": np.arange(rows, dtype=np.float64)})
+    repeats = noise.repeat(model, {"x": np.arange(rows, dtype=np.float64)})
+    (measured,) = noise.measure(repeats, *model.finer([repeats.part]))
     assert measured["rows"] == repeated
     assert measured["floor"] == 0
     assert model.asked == 2 * repeated + -(-repeated // noise.SINGLE)

@@ -54,8 +54,13 @@ def network():
     return torch.nn.Sequential(torch.nn.Linear(32, 256), torch.nn.Tanh(), torch.nn.Linear(256, 3)).eval()
 
 
+def measured(model, rows):
+    repeats = noise.repeat(model, rows)
+    return noise.measure(repeats, *model.finer([repeats.part]))
+
+
 def test_rounding_of_single_precision_counts_as_noise(network) -> None:
-    (found,) = noise.measure(Given(network, {}), ROWS)
+    (found,) = measured(Given(network, {}), ROWS)
     single = network(torch.from_numpy(ROWS["x"])).detach().double().numpy()
     double = network.double()(torch.from_numpy(ROWS["x"]).double()).detach().numpy()
     farthest = float(np.abs(single - double).max())
@@ -68,7 +73,10 @@ def test_a_module_is_left_as_it_was(network) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     model = Given(network, {})
     answers = model.answer(ROWS)["output"]
-    assert model.finer(ROWS)["output"].dtype == np.float64
+    first, refused, second = model.finer([ROWS, OrderedDict(y=ROWS["x"]), ROWS])
+    assert first["output"].dtype == np.float64
+    assert refused is None
+    assert np.array_equal(first["output"], second["output"])
     after = network.state_dict()
     assert all(after[name].dtype == value.dtype and torch.equal(after[name], value) for name, value in before.items())
     assert np.array_equal(model.answer(ROWS)["output"], answers)
@@ -84,8 +92,8 @@ def test_a_module_that_takes_no_double_precision_is_judged_by_its_repeats(networ
             return self.inner(x.float()) @ torch.ones(3, 3, dtype=torch.float32)
 
     model = Given(Stubborn(), {})
-    assert model.finer(ROWS) is None
-    (found,) = noise.measure(model, ROWS)
+    assert model.finer([ROWS, ROWS]) == [None, None]
+    (found,) = measured(model, ROWS)
     assert found["floor"] < 1e-5
     assert not found["finer"]
 
@@ -101,7 +109,7 @@ def test_each_column_tells_its_own_noise() -> None:
     columns = OrderedDict(wide=np.ones((8, 2000)), one=np.ones(8), pair=np.ones((8, 2)))
     shaken = {name: np.array(column) for name, column in columns.items()}
     shaken["pair"][3] = [1.5, 1.25]
-    found = {entry["output"]: entry for entry in noise.measure(Shaking(columns, shaken), ROWS_OF_SHAKING)}
+    found = {entry["output"]: entry for entry in measured(Shaking(columns, shaken), ROWS_OF_SHAKING)}
     assert found["pair"]["columns"] == [0.5, 0.25]
     assert found["pair"]["floor"] == 0.5
     assert found["one"]["columns"] == found["wide"]["columns"] == []

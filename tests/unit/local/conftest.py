@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from paritygate.api.migration import ModelMigration
-from paritygate.local.carrying import Commands
+from paritygate.local.commands import Commands
 from paritygate.local.revisions import Address
 from paritygate.local.run import LocalRun, Options
 from paritygate.local.workdir import WorkFolder

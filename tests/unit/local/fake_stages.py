@@ -133,19 +133,27 @@ def serve(how):
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
+def stand_by(how):
+    if how == "die":
+        sys.exit(1)
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(0)
+    told = json.loads(line)
+    sys.argv[3:] = told["arguments"]
+    os.environ.update(told["environment"])
+    if "output" in told:
+        os.dup2(os.open(told["output"], os.O_WRONLY | os.O_APPEND), 1)
+    with BEHAVIOUR.with_suffix(".stood-by").open("a") as stream:
+        stream.write(sys.argv[3] + "\n")
+
+
 if __name__ == "__main__":
     behaviour = json.loads(BEHAVIOUR.read_text())
+    if sys.argv[3] == "stand-by":
+        stand_by(behaviour.get("stand-by"))
     if sys.argv[2] == "server":
         serve(behaviour.get("server"))
     else:
-        if sys.argv[3] == "stand-by":
-            if behaviour.get("stand-by") == "die":
-                sys.exit(1)
-            line = sys.stdin.readline()
-            if not line:
-                sys.exit(0)
-            sys.argv[3:] = json.loads(line)["arguments"]
-            with BEHAVIOUR.with_suffix(".stood-by").open("a") as stream:
-                stream.write(sys.argv[3] + "\n")
         name = sys.argv[3]
         work(name, behaviour.get(name))

@@ -6,6 +6,7 @@ import pytest
 
 from paritygate.api.artifacts import StageName
 from paritygate.api.report import Verdict
+from paritygate.local.environments import Environments, Lock
 from paritygate.local.events import StageFailed
 
 
@@ -20,7 +21,8 @@ def test_a_run_that_is_prepared_for_ends_as_one_that_is_not(ahead, tmp_path_fact
     outcome = ahead.run()
     assert (outcome.verdict, outcome.receipts) == (plain.verdict, plain.receipts)
     assert sorted(ahead.started()) == ["assess", "capture", "convert", "dataset", "validate"]
-    assert ahead.fakes.with_suffix(".stood-by").read_text().split() == ["convert", "validate"]
+    stood_by = ahead.fakes.with_suffix(".stood-by").read_text().split()
+    assert sorted(stood_by) == ["--model", "capture", "convert", "validate"]
     assert ahead.run().receipts == plain.receipts
     assert len(ahead.started()) == 5
 
@@ -41,7 +43,7 @@ def test_a_worker_that_dies_while_it_stands_by_is_done_without(ahead):
     assert not ahead.fakes.with_suffix(".stood-by").exists()
 
 
-@pytest.mark.parametrize("stage", ["convert", "validate"])
+@pytest.mark.parametrize("stage", ["capture", "convert", "validate"])
 def test_a_worker_that_stood_by_fails_like_any_other(ahead, stage):
     ahead.behave(**{stage: "Configuration"})
     outcome = ahead.run()
@@ -51,8 +53,28 @@ def test_a_worker_that_stood_by_fails_like_any_other(ahead, stage):
 def test_nothing_of_later_stages_is_begun_than_the_last_one_wanted(ahead):
     ahead.run(until=StageName.ASSESS)
     assert ahead.started() == ["assess"]
+    assert not list(ahead.work.logs.glob("*stand-by.log"))
+    (ahead.folder / "m.pkl").write_bytes(b"another model")
     ahead.run(until=StageName.CAPTURE)
-    assert not any(log.name.endswith("stand-by.log") for log in ahead.work.logs.iterdir())
+    assert [log.name for log in ahead.work.logs.glob("*stand-by.log")] == ["capture-stand-by.log"]
+
+
+def test_what_an_earlier_server_said_is_not_taken_for_the_word_of_the_one_that_stood_by(ahead):
+    assert ahead.run().verdict is Verdict.PASSED
+    (said,) = ahead.work.logs.glob("*-candidate.out")
+    said.write_text('{"url": "http://127.0.0.1:9"}\n')
+    ahead.spec["jobs"] = {"retries": 0}
+    (ahead.folder / "m.pkl").write_bytes(b"another model")
+    assert ahead.run().verdict is Verdict.PASSED
+    assert len(ahead.fakes.with_suffix(".stood-by").read_text().split()) == 8
+
+
+def test_a_source_in_an_environment_of_its_own_is_not_prepared_for(ahead, monkeypatch):
+    ahead.spec["source"]["environment"] = {"virtualenv": {"requirements": ["numpy"]}}
+    lock = Lock("sha256:" + 64 * "0", ahead.folder / "lock.txt", "3.11")
+    monkeypatch.setattr(Environments, "solve", lambda *_: lock)
+    assert ahead.run().verdict is Verdict.PASSED
+    assert "capture" not in ahead.fakes.with_suffix(".stood-by").read_text().split()
 
 
 def test_nothing_that_was_begun_outlives_the_run(ahead, running):

@@ -199,7 +199,7 @@ def test_a_run_killed_in_any_stage_resumes_and_ends_the_same(desk, running, stag
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[1]); os.environ['PARITYGATE_TEST_PARENT'] = str(os.getpid())\n"
         "from pathlib import Path; from paritygate.api.migration import ModelMigration\n"
-        "from paritygate.local.carrying import Commands; from paritygate.local.run import LocalRun, Options\n"
+        "from paritygate.local.commands import Commands; from paritygate.local.run import LocalRun, Options\n"
         "from paritygate.local.workdir import WorkFolder; import json\n"
         "given = json.loads(sys.argv[2]); folder = Path(given['folder'])\n"
         "commands = Commands(*map(tuple, given['commands']), ahead=False); work = WorkFolder(folder / 'work', 'm')\n"

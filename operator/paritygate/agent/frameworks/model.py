@@ -97,8 +97,9 @@ class Model(object):
         kind = type(self.native).__name__
         return [(kind, kind, (), None)]
 
-    def finer(self, inputs):
-        """The answers as the same arithmetic gives them in double precision; None where it cannot be had."""
+    def finer(self, batches):
+        """The answers to each of some batches as the same arithmetic gives them in double precision; None = not."""
+        return [None for _ in batches]
 
     def reach(self, inputs, seen):
         """`reach.Reached` list: the leaves and known categories that `inputs` reach.

@@ -73,23 +73,32 @@ class TorchModel(Model):
         with self.torch.no_grad():
             return self._named(self.forward(tensors))
 
-    def finer(self, inputs):
+    def finer(self, batches):
         """Parameters go to double and back, which loses nothing; a module that does not take it is left out."""
         held = [one for one in list(self.native.parameters()) + list(self.native.buffers()) if one.is_floating_point()]
         single = self.torch.float32
         if any(one.dtype != single for one in held) or not 0 < sum(one.numel() for one in held) <= MOST_DOUBLED:
-            return None
+            return super().finer(batches)
         try:
             self.native.double()
             self.floating = self.torch.float64
+            return [self._answer_if_it_can(batch) for batch in batches]
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return super().finer(batches)
+        finally:
+            self.native.float()
+            self.floating = single
+
+    def _answer_if_it_can(self, inputs):
+        """The answers; None where the module refuses to compute in the precision that it was given."""
+        try:
             return self.answer(inputs)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             return None
-        finally:
-            self.native.float()
-            self.floating = single
 
     def steps(self, inputs):
         modules, found = _observable(self.native), []
