@@ -1,5 +1,6 @@
 """Waiting to be told what to do: a process imports what it will need while other work goes on, and then waits."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -29,11 +30,9 @@ def told(modules):
     streams go from then on) and, if standard output goes elsewhere, `output`.
     """
     for module in modules:
-        try:
+        # What cannot be imported is told of by the work, which knows what it is for.
+        with contextlib.suppress(Exception):
             importlib.import_module(module)
-        except Exception:
-            # What cannot be imported is told of by the work, which knows what it is for.
-            continue
     line = sys.stdin.readline()
     if not line.endswith("\n"):
         return None

@@ -15,6 +15,8 @@ _TORCH: Final = (
     # What torch.onnx.export imports when it is called.
     "torch.onnx._internal.exporter._compat",
     "torch.onnx._internal.exporter._torchlib.ops",
+    "torch.export._trace",
+    "onnxscript.function_libs.torch_lib.ops",
 )
 _FORMATS: Final = {
     "SKLearn": (

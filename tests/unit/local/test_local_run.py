@@ -224,3 +224,13 @@ def test_a_run_killed_in_any_stage_resumes_and_ends_the_same(desk, running, stag
     assert (outcome.verdict, outcome.receipts) == (undisturbed.verdict, undisturbed.receipts)
     again = STAGES.index("dataset" if stage == "capture" else stage)
     assert desk.started() == [*STAGES[: STAGES.index(stage) + 1], *STAGES[again:]]
+
+
+def test_a_candidate_that_was_written_over_where_it_was_published_is_made_again(desk):
+    first = desk.run()
+    published = desk.work.results / "candidate" / "convert.txt"
+    content = published.read_text()
+    published.write_text("what somebody else wrote there")
+    assert desk.run().receipts == first.receipts
+    assert desk.started() == [*STAGES, "convert"]
+    assert published.read_text() == content

@@ -202,3 +202,23 @@ def test_writes_an_access_log_only_when_asked(graphs, process) -> None:
         lines[option] = [json.loads(line)["message"] for line in server.end()[1].splitlines()]
     assert not any("/v2/models/identity_FP32" in line for line in lines[()])
     assert any("GET /v2/models/identity_FP32 HTTP/1.1" in line for line in lines["--access-log",])
+
+
+def test_serves_once_it_is_told_what(graphs, tmp_path) -> None:
+    out, log = tmp_path / "out", tmp_path / "log"
+    told = {"arguments": ["--model", str(graphs.identity())], "log": str(log), "output": str(out), "environment": {}}
+    with subprocess.Popen([sys.executable, "-m", "paritygate.server", "stand-by"], stdin=subprocess.PIPE) as server:
+        try:
+            assert server.stdin is not None
+            server.stdin.write(json.dumps(told).encode() + b"\n")
+            server.stdin.close()
+            deadline = time.monotonic() + 30
+            while not (out.exists() and out.read_text().endswith("\n")) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            url = json.loads(out.read_text())["url"]
+            while httpx.get(f"{url}/v2/health/ready").status_code != 200 and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert httpx.post(f"{url}/v2/models/identity_FP32/infer", json=X).json()["outputs"][0]["data"] == [1, 2]
+        finally:
+            server.terminate()
+    assert '"message": "ready"' in log.read_text()
