@@ -1,0 +1,3 @@
+module paritygate.dev/pause
+
+go 1.26.0
