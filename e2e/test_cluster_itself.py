@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.request
 from pathlib import Path
@@ -129,25 +130,34 @@ def until(holds, seconds=60):
     return found
 
 
+@pytest.fixture
+def disk():
+    """A folder with a short name: sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="e2e-", dir=bare.place()) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.usefixtures("ours")
-def test_one_whose_daemon_is_killed_leaves_nothing_to_the_next(tmp_path):
+def test_one_whose_daemon_is_killed_leaves_nothing_to_the_next(disk):
     """Another cluster beside this one, with a pod in it when it dies."""
     environment = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
-    environment |= {"PARITYGATE_CLUSTER": "bare", "PARITYGATE_CLUSTER_FOLDER": str(tmp_path)}
+    environment |= {"PARITYGATE_CLUSTER": "bare", "PARITYGATE_CLUSTER_FOLDER": str(disk)}
     environment["PYTHONPATH"] = os.pathsep.join(str(bare.ROOT / name) for name in ("e2e", "tests"))
     run = [sys.executable, "-m", "cluster", "run", "--"]
     image = json.loads(Path(os.environ["PARITYGATE_IMAGES"]).read_text())["base"]["reference"]
     pod = "kubectl run sleeper --image=$0 --command -- sleep 600 && kubectl wait --for=condition=Ready pod/sleeper"
     with subprocess.Popen([*run, "sh", "-c", f"{pod} && sleep 600", image], env=environment) as user:
-        (folder,) = until(lambda: [path.parent for path in tmp_path.glob(f"{PREFIX}*/state.json")], 120)
+        until(lambda: user.poll() is not None or list(disk.glob(f"{PREFIX}*/state.json")), 120)
+        assert user.poll() is None
+        (folder,) = disk.glob(f"{PREFIX}*")
         state = json.loads((folder / "state.json").read_text())
         until(lambda: list(Path("/sys/fs/cgroup").rglob(f"{folder.name}/kubepods/**/pod*")))
         os.kill(state["daemon"], signal.SIGKILL)
         until(lambda: not processes_of(folder))
-        user.terminate()
+        user.kill()
     assert folder.exists()
     done = subprocess.run([*run, "true"], env=environment, check=False)
     assert done.returncode == 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(disk.iterdir()) == []
     assert list(Path("/sys/fs/cgroup").glob(f"**/{folder.name}")) == []
-    assert str(tmp_path) not in Path("/proc/mounts").read_text()
+    assert str(disk) not in Path("/proc/mounts").read_text()

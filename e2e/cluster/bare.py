@@ -26,6 +26,8 @@ TOOLS: Final = ROOT / ".build" / "tools"
 _START_SECONDS: Final = 300.0
 _STOP_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
+_LONGEST_PLACE: Final = 50
+"""Characters: a socket's whole path may have 107."""
 # Names are those of the cluster inside; a command that is left alone ends.
 _ENTER: Final = 'mount --bind "$0" /etc/resolv.conf && exec setpriv --pdeathsig TERM -- "$@"'
 
@@ -131,8 +133,14 @@ def wrapper(cluster: Cluster, name: str) -> str:
 
 
 def place() -> Path:
-    """Where clusters' folders are: on a disk, since containers' layers cannot lie on every file system."""
-    return Path(os.environ.get("PARITYGATE_CLUSTER_FOLDER") or "/var/tmp")  # noqa: S108 - names are random, modes are ours
+    """Where clusters' folders are: on a disk, since containers' layers cannot lie on every file system.
+
+    Unavailable: the path is too long for sockets in such a folder.
+    """
+    named = Path(os.environ.get("PARITYGATE_CLUSTER_FOLDER") or "/var/tmp")  # noqa: S108 - names are random, modes are ours
+    if len(str(named)) > _LONGEST_PLACE:
+        raise Unavailable(f"PARITYGATE_CLUSTER_FOLDER={named} has more than {_LONGEST_PLACE} characters: shorten it")
+    return named
 
 
 def sweep() -> None:
@@ -159,6 +167,8 @@ def _known() -> tuple[Path, Path]:
 def _until_gone(folder: Path) -> None:
     ends = clock.monotonic() + _STOP_SECONDS
     while folder.exists():
+        if not lifetime.alive(folder):
+            sweep()
         if clock.monotonic() > ends:
             raise StartFailed(f"The cluster did not end within {_STOP_SECONDS:.0f} seconds; its files are in {folder}")
         threading.Event().wait(_POLL_SECONDS)

@@ -176,8 +176,9 @@ def main() -> None:
     try:
         node.start()
         node.watch()
-    except BaseException:  # noqa: BLE001 - told to who waits for us
-        layout.tell(node.layout.path(layout.FAILURE), traceback.format_exc())
+    except BaseException as error:  # noqa: BLE001 - told to who waits for us
+        said = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else ""
+        layout.tell(node.layout.path(layout.FAILURE), f"{traceback.format_exc()}{said}")
     # Threads that load images are not waited for.
     os._exit(1)
 

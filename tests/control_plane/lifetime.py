@@ -100,6 +100,16 @@ def joined(folder: Path) -> TextIO | None:
     return None
 
 
+def alive(folder: Path) -> bool:
+    """Whether the daemon of a folder that was begun runs; the folder may be gone meanwhile."""
+    with contextlib.suppress(FileNotFoundError), (folder / "daemon").open() as daemon:
+        try:
+            fcntl.flock(daemon, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def sweep(prefix: str, place: Path, leftovers: Callable[[Path], None] = lambda _: None) -> None:
     """Removes what daemons that were killed could not: the kernel has freed their locks, and their processes ended.
 

@@ -123,6 +123,12 @@ def test_wrappers_say_that_the_cluster_is_gone(tmp_path):
     assert (done.returncode, done.stderr) == (1, "The cluster is gone: `make cluster` starts a new one.\n")
 
 
+def test_a_folder_too_deep_for_sockets_is_refused(monkeypatch):
+    monkeypatch.setenv("PARITYGATE_CLUSTER_FOLDER", "/deep" * 11)
+    with pytest.raises(Unavailable, match="more than 50 characters"):
+        bare.place()
+
+
 def test_control_groups_are_made_and_removed_in_every_hierarchy(tmp_path):
     for name in ("cpuset", "memory", "unified"):
         (tmp_path / name).mkdir()
