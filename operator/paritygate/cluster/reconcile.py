@@ -9,11 +9,13 @@ from typing import Final, Protocol
 
 from paritygate.api.status import ModelMigrationStatus, StageState
 from paritygate.cluster import status as writing
-from paritygate.cluster.apply import Applier, Scene
+from paritygate.cluster.apply import Applier
+from paritygate.cluster.attempts import SETTLING, settles
 from paritygate.cluster.cache import Cache, Object, Snapshot
 from paritygate.cluster.client import Client
 from paritygate.cluster.keys import Key
-from paritygate.cluster.observe import SETTLING, observe, settles, status_of
+from paritygate.cluster.observe import observe, status_of
+from paritygate.cluster.scene import Scene
 from paritygate.cluster.settings import Settings
 from paritygate.cluster.slots import Slots
 from paritygate.core.actions import StartStage
@@ -50,7 +52,7 @@ class Reconciler:
     ) -> None:  # fmt: skip
         self._client, self._cache, self._settings, self._slots = client, cache, settings, slots
         self._now, self._told, self._reporter = now, told, reporter
-        self._applier = Applier(client, cache, settings)
+        self._applier = Applier(client, cache)
 
     async def __call__(self, key: Key) -> float | None:
         """Seconds after which to look again, or None. ClusterErrors pass, and are retried by the queue."""

@@ -8,7 +8,8 @@ import pytest
 
 from control_plane.scripts import OUT_OF_MEMORY, Outcome
 from doubles.cluster import KEY, NAMESPACE, NOW, Cluster, pod_of, settings, stamp
-from paritygate.cluster.observe import observe, settles
+from paritygate.cluster.attempts import settles
+from paritygate.cluster.observe import observe
 
 LATER = timedelta(minutes=5)
 DIED = Outcome(exit_code=1)

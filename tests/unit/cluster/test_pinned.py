@@ -4,7 +4,7 @@ import pytest
 
 from paritygate.api.digests import digest_of, digest_of_bytes
 from paritygate.api.status import ModelMigrationStatus
-from paritygate.cluster.observe import pinned
+from paritygate.cluster.pinned import pinned
 from paritygate.cluster.settings import Settings
 from paritygate.core import stages
 

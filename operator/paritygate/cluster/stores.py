@@ -1,0 +1,39 @@
+"""Where the artefacts of a migration are kept, and the claim that a template asks for."""
+
+from __future__ import annotations
+
+from paritygate.api.spec import ClaimTemplate, Storage
+from paritygate.cluster.cache import owner_uid
+from paritygate.cluster.client import CLAIMS
+from paritygate.cluster.manifests import pods, serving
+from paritygate.cluster.scene import Scene
+from paritygate.cluster.writes import Writes, is_labelled
+from paritygate.errors import ConfigurationError, Conflict
+
+
+def storage_of(scene: Scene) -> tuple[Storage, str]:
+    """Where artefacts are kept, and where that is stated. ConfigurationError: nowhere."""
+    stated, default = scene.observed.spec.storage, scene.settings.defaults.storage
+    if stated is not None:
+        return stated, "spec.storage"
+    if default is None:
+        raise ConfigurationError("InvalidSpec", "spec.storage is missing and this cluster has no default")
+    return default, "defaults.storage"
+
+
+async def access(writes: Writes, storage: Storage, scene: Scene) -> pods.StoreAccess:
+    """How pods reach the store, which is there from then on."""
+    if storage.claim_template is not None:
+        await _claim(writes, storage.claim_template, scene)
+    return pods.store_access(storage, scene.owner.namespace, scene.owner.name)
+
+
+async def _claim(writes: Writes, template: ClaimTemplate, scene: Scene) -> None:
+    """Makes the claim of a template, or takes over the one that an earlier migration of the name left."""
+    body = serving.claim(scene.owner, template, scene.observed.spec.deletion_policy)
+    there = (await writes.create(CLAIMS, body, is_labelled))["metadata"]
+    if "deletionTimestamp" in there or owner_uid({"metadata": there}) not in {None, scene.owner.uid}:
+        raise Conflict(f"claim {there['name']} goes with an earlier migration; it is made anew when it is gone")
+    wanted = body["metadata"].get("ownerReferences")
+    if there.get("ownerReferences") != wanted:
+        await writes.merge(CLAIMS, there["namespace"], there["name"], {"metadata": {"ownerReferences": wanted}})

@@ -1,0 +1,69 @@
+"""Writes to the API server that may be repeated, and whose answers the cache takes in at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from paritygate.cluster.cache import Cache, Object
+from paritygate.cluster.client import CLAIMS, Client, Resource
+from paritygate.cluster.manifests import pods
+from paritygate.errors import ConfigurationError, Conflict, Missing
+
+
+class Writes:
+    """Creates, changes and deletes what belongs to migrations."""
+
+    def __init__(self, client: Client, cache: Cache) -> None:
+        self.client, self._cache = client, cache
+
+    async def create(self, resource: Resource, body: Object, ours: Callable[[Object], bool]) -> Object:
+        """Creates, or finds what an earlier try created. ConfigurationError (NameConflict): it is somebody else's."""
+        metadata = body["metadata"]
+        try:
+            there = await self.client.create(resource, body)
+        except Conflict:
+            there = await self.client.get(resource, metadata["namespace"], metadata["name"])
+            if not ours(there) or not is_of(there, metadata["labels"][pods.MIGRATION]):
+                raise taken(resource, metadata["namespace"], metadata["name"]) from None
+            if "deletionTimestamp" in there["metadata"] and resource is not CLAIMS:  # a claim is waited for with words
+                raise Conflict(
+                    f"{resource.kind} {metadata['name']} is being deleted; it is made anew after that"
+                ) from None
+        self.seen(resource, there)
+        return there
+
+    async def merge(self, resource: Resource, namespace: str, name: str, patch: Object) -> None:
+        """Changes what is there; what is not needs no change."""
+        try:
+            self.seen(resource, await self.client.merge(resource, namespace, name, patch))
+        except Missing:
+            return
+
+    async def delete(self, resource: Resource, item: Object) -> None:
+        """Deletes this very object; another of its name is left alone."""
+        metadata = item["metadata"]
+        await self.client.delete(resource, metadata["namespace"], metadata["name"], uid=metadata["uid"])
+        self._cache.apply("DELETED", {"apiVersion": resource.api_version, "kind": resource.kind, **item})
+
+    def seen(self, resource: Resource, item: Object) -> None:
+        """Takes in the answer to a write."""
+        self._cache.apply(None, {"apiVersion": resource.api_version, "kind": resource.kind, **item})
+
+
+def is_labelled(item: Object) -> bool:
+    """Whether an object says that it is ours."""
+    return bool(item["metadata"].get("labels", {}).get(pods.MANAGED_BY) == pods.MANAGER)
+
+
+def is_of(item: Object, migration: str) -> bool:
+    """Whether an object says of which migration it is, and it is this one."""
+    return bool(item["metadata"].get("labels", {}).get(pods.MIGRATION) == migration)
+
+
+def taken(resource: Resource, namespace: str, name: str) -> ConfigurationError:
+    """NameConflict, with what can be done."""
+    return ConfigurationError(
+        "NameConflict",
+        f"{resource.kind} {name} exists and is not of this migration; rename the migration, or remove it: "
+        f"kubectl delete {resource.plural} -n {namespace} {name}",
+    )
