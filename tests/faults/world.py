@@ -275,9 +275,7 @@ def _plain(item: Object) -> Object:
     if item["kind"] == "Job":
         plain["status"] = sorted(c["type"] for c in item["status"].get("conditions", ()) if c["status"] == "True")
     elif item["kind"] == "ModelMigration":
-        # A Job stands for several stages: which of them name it follows from what was seen of it while it ran.
-        stages = [{k: v for k, v in one.items() if k != "job"} for one in item["status"].get("stages", ())]
-        plain["status"] = {**item["status"], "stages": stages}
+        plain["status"] = item["status"]
     else:
         plain.pop("status", None)
     return plain

@@ -18,7 +18,7 @@ from paritygate.cluster.failures import moment
 from paritygate.cluster.manifests import pods
 from paritygate.cluster.pinned import Pinned
 from paritygate.core import stages
-from paritygate.core.observed import Attempt, Inputs
+from paritygate.core.observed import Attempt, Finished, Inputs
 
 Message = TypeVar("Message", Fetched, Published)
 CONVERT: Final = "convert"
@@ -177,6 +177,11 @@ def handed_in(ours: Iterable[ObservedJob], sought: str) -> dict[tuple[StageName,
             if own == (one.kind == VALIDATE) and (one.digest == receipt.digest if own else one.digest == sought):
                 found[receipt.stage, receipt.digest] = receipt, one
     return found
+
+
+def finished(handed: Mapping[tuple[StageName, str], tuple[Receipt, ObservedJob]]) -> tuple[Finished, ...]:
+    """Which attempts brought results."""
+    return tuple(Finished(stage, digest, one.number, one.name) for (stage, digest), (_, one) in handed.items())
 
 
 def attempts_of(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of the run

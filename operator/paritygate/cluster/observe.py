@@ -67,6 +67,7 @@ def observe(snapshot: Snapshot, settings: Settings, now: datetime, queued: str |
         attempts=tuple(
             a for one in ours for a in attempts.attempts_of(one, run, inputs, name, spec, generation, now, receipts)
         ),
+        finished=attempts.finished(handed),
         assessment=next((f.assessment for one in reversed(wanted) if (f := one.fetched)), None),
         serving=spec.rollout.strategy is Strategy.BLUE_GREEN,
         revisions=tuple(

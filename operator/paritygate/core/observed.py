@@ -53,6 +53,17 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Finished:
+    """The attempt that brought the result of a finished stage."""
+
+    stage: StageName
+    digest: str
+    number: int
+    job: str
+    """Name of what carried it out."""
+
+
+@dataclass(frozen=True)
 class Revision:
     """A candidate with its runtime, deployed."""
 
@@ -110,6 +121,8 @@ class Observed:
     """Why the inputs cannot be resolved; None = they are, or are being looked at."""
     receipts: tuple[Receipt, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    finished: tuple[Finished, ...] = ()
+    """For the receipts whose attempts have left a trace other than the receipt."""
     assessment: Assessment | None = None
     candidate: CandidateManifest | None = None
     serving: bool = False

@@ -26,7 +26,7 @@ from paritygate.api.status import (
     VerdictStatus,
 )
 from paritygate.core.conditions import PlannedEvent, Standing, conditions, timestamp, transition_events
-from paritygate.core.observed import Observed, Revision
+from paritygate.core.observed import Attempt, Observed, Revision
 from paritygate.core.stages import run_id, spec_digest
 
 _MAX_FINDINGS: Final = 20
@@ -226,7 +226,7 @@ def _stages(
         newest = max(attempts, key=lambda a: a.number, default=None)
         before = remembered.get((stage, digest))
         if stage in outputs:
-            number = max(newest.number if newest else 1, before.attempt if before else 1)
+            number, job = _brought_by(observed, stage, digest) or _last_seen(newest, before)
             found.append(
                 StageStatus(
                     name=stage,
@@ -234,7 +234,7 @@ def _stages(
                     attempt=number,
                     state=StageState.SUCCEEDED,
                     output=outputs[stage],
-                    job=(newest.job if newest else None) or (before.job if before else None),
+                    job=job,
                 )
             )
         elif newest is not None and (before is None or newest.number >= before.attempt):
@@ -252,6 +252,18 @@ def _stages(
         elif before is not None:
             found.append(before)
     return tuple(found)
+
+
+def _brought_by(observed: Observed, stage: StageName, digest: str) -> tuple[int, str] | None:
+    """The attempt and the Job that brought a stage's result; None = only the result is left of them."""
+    found = (one for one in observed.finished if (one.stage, one.digest) == (stage, digest))
+    return next(((one.number, one.job) for one in found), None)
+
+
+def _last_seen(newest: Attempt | None, before: StageStatus | None) -> tuple[int, str | None]:
+    """As far as it is known without what brought the result."""
+    number = max(newest.number if newest else 1, before.attempt if before else 1)
+    return number, (before.job if before else None) or (newest.job if newest else None)
 
 
 def _candidates(

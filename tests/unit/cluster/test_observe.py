@@ -204,6 +204,72 @@ def test_evidence_for_another_stage_is_damaged_and_leaves_no_receipt():
     assert seen(cluster).receipts == before
 
 
+def published(cluster, change):
+    """What the pod of a finished Job published, changed by a test."""
+    pod = next(p for p in cluster.api.all("Pod") if p["metadata"]["name"].startswith("churn-"))
+    (said,) = [c["state"]["terminated"] for c in pod["status"]["containerStatuses"] if c["name"] == "publish"]
+    message = json.loads(said["message"])
+    change(message["receipts"])
+    said["message"] = json.dumps(message)
+    cluster.api.put(pod)
+
+
+def test_a_convert_job_is_not_believed_about_what_it_does_not_judge():
+    cluster = converting()
+    job = cluster.finish()
+    digest = job["metadata"]["annotations"]["paritygate.dev/digest"]
+    published(cluster, lambda receipts: receipts.append({**receipts[0], "stage": "Validate", "digest": digest}))
+    assert [r.stage.value for r in seen(cluster).receipts] == ["Assess", "Capture", "Convert"]
+
+
+def test_a_validate_job_is_not_believed_about_what_it_does_not_make():
+    cluster = validating()
+    cluster.finish()
+    (convert,) = [j for j in cluster.api.all("Job") if j["metadata"]["labels"]["paritygate.dev/job"] == "convert"]
+    judging = next(j for j in cluster.api.all("Job") if j["metadata"]["labels"]["paritygate.dev/job"] == "validate")
+    judging["metadata"]["annotations"] |= convert["metadata"]["annotations"]
+    cluster.api.put(judging)
+    cluster.api.drop("Job", NAMESPACE, convert["metadata"]["name"])
+    there = cluster.migration
+    cluster.api.put({key: value for key, value in there.items() if key != "status"})
+    pods = [p["metadata"]["name"] for p in cluster.api.all("Pod") if "-convert-" in p["metadata"]["name"]]
+    for name in pods:
+        cluster.api.drop("Pod", NAMESPACE, name)
+    published(cluster, lambda receipts: receipts[0].update(stage="Assess", summary=None))
+    assert seen(cluster).receipts == ()
+
+
+def test_every_finished_stage_names_the_job_that_brought_it_also_to_an_operator_that_saw_none_of_it():
+    cluster = Cluster()
+    cluster.promote()
+    stages = cluster.migration["status"]["stages"]
+    jobs = {j["metadata"]["labels"]["paritygate.dev/job"]: j["metadata"]["name"] for j in cluster.api.all("Job")}
+    convert, validate = jobs["convert"], jobs["validate"]
+    assert [s["job"] for s in stages] == [convert, convert, convert, validate]
+    there = cluster.migration
+    cluster.api.put({key: value for key, value in there.items() if key != "status"})
+    cluster.start()
+    cluster.settle()
+    assert cluster.migration["status"]["stages"] == stages
+
+
+def test_the_job_and_the_attempt_that_brought_a_result_are_told_and_not_those_that_failed():
+    cluster = converting()
+    cluster.finish(convert=DIED)
+    cluster.pass_time(60)
+    cluster.settle()
+    second = cluster.finish()["metadata"]["name"]
+    cluster.settle()
+    told = [(s["name"], s["attempt"], s["job"]) for s in cluster.migration["status"]["stages"][:3]]
+    assert told == [(name, 2, second) for name in ("Assess", "Capture", "Convert")]
+    for one in [*cluster.api.all("Job"), *cluster.api.all("Pod")]:
+        if "-convert-" in one["metadata"]["name"]:
+            cluster.api.drop(one["kind"], NAMESPACE, one["metadata"]["name"])
+    cluster.start()
+    cluster.settle()
+    assert [(s["name"], s["attempt"], s["job"]) for s in cluster.migration["status"]["stages"][:3]] == told
+
+
 @pytest.mark.parametrize(
     ("job_status", "change", "line"),
     [
