@@ -55,6 +55,8 @@ class Applier:
                 await self._rollouts.retire(action, scene)
 
     async def _start(self, action: StartStage, scene: Scene) -> None:
+        if scene.observed.serving:
+            await self._rollouts.require_name(scene)
         storage, field = stores.storage_of(scene)
         named = references.of_jobs(scene.observed.spec, storage, field)
         await references.require_allowed(self._writes.client, scene.owner.namespace, named)

@@ -12,7 +12,7 @@ from paritygate.cluster.client import AUTOSCALERS, BUDGETS, CLAIMS, DEPLOYMENTS,
 from paritygate.cluster.manifests import pods, serving
 from paritygate.cluster.observe import status_of
 from paritygate.cluster.scene import Scene
-from paritygate.cluster.writes import Writes, is_labelled, is_of
+from paritygate.cluster.writes import Writes, is_labelled, is_of, taken
 from paritygate.core.actions import AdjustRevision, ApplyRevision, Grounds, RetireRevision, SetTraffic
 from paritygate.core.conditions import timestamp
 from paritygate.errors import ConfigurationError, Conflict, Missing, Refused
@@ -23,6 +23,17 @@ class Rollouts:
 
     def __init__(self, writes: Writes) -> None:
         self._writes = writes
+
+    async def require_name(self, scene: Scene) -> None:
+        """Says before the work, and not after it, that the Service cannot be had. ConfigurationError: NameConflict."""
+        namespace, name = scene.owner.namespace, revisions.service_name(scene.observed.name, scene.observed.spec)
+        there = next((s for s in scene.snapshot.of("Service") if s["metadata"]["name"] == name), None)
+        try:
+            there = there or await self._writes.client.get(SERVICES, namespace, name)
+        except Missing:
+            return
+        if not is_labelled(there) or not is_of(there, scene.owner.name):
+            raise taken(SERVICES, namespace, name)
 
     async def bring_up(self, action: ApplyRevision, scene: Scene) -> None:
         """Makes the Deployment of a revision, or brings it back to what passed."""

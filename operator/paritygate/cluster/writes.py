@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from paritygate.cluster.cache import Cache, Object
-from paritygate.cluster.client import CLAIMS, Client, Resource
+from paritygate.cluster.client import CLAIMS, SERVICES, Client, Resource
 from paritygate.cluster.manifests import pods
 from paritygate.errors import ConfigurationError, Conflict, Missing
 
@@ -62,8 +62,9 @@ def is_of(item: Object, migration: str) -> bool:
 
 def taken(resource: Resource, namespace: str, name: str) -> ConfigurationError:
     """NameConflict, with what can be done."""
+    other = "state another spec.serving.serviceName" if resource is SERVICES else "rename the migration"
     return ConfigurationError(
         "NameConflict",
-        f"{resource.kind} {name} exists and is not of this migration; rename the migration, or remove it: "
+        f"{resource.kind} {name} exists and is not of this migration; {other}, or remove it if nobody needs it: "
         f"kubectl delete {resource.plural} -n {namespace} {name}",
     )

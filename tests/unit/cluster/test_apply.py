@@ -51,7 +51,8 @@ def test_a_job_is_created_once_after_its_pod_was_tried():
     name = cluster.job["metadata"]["name"]
     asked = [r.said for r in cluster.api.requests]
     assert asked == [
-        "GET Secret store", f"DRY-RUN Pod {name}", f"CREATE Job {name}", "PATCH/status ModelMigration churn",
+        "GET Service churn", "GET Secret store", f"DRY-RUN Pod {name}", f"CREATE Job {name}",
+        "PATCH/status ModelMigration churn",
     ]  # fmt: skip
     cluster.reconcile()
     assert len(cluster.api.all("Job")) == 1
@@ -315,15 +316,67 @@ def test_a_service_that_changed_at_that_moment_is_looked_at_anew():
     assert cluster.api.find("Service", NAMESPACE, "churn")["spec"]["selector"] == {REVISION: before}
 
 
+def foreign_service(name="churn", **labels):
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"namespace": NAMESPACE, "name": name, "labels": {"app": "shop", **labels}},
+        "spec": {"selector": {"app": "shop"}},
+    }
+
+
 def test_a_service_of_the_wanted_name_that_is_not_ours_gets_no_traffic_of_ours():
     cluster = passed()
-    metadata = {"namespace": NAMESPACE, "name": "churn", "labels": {"app": "shop"}}
-    cluster.api.put(
-        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": {"app": "shop"}}}
-    )
+    cluster.api.put(foreign_service())
     assert cluster.reconcile() == 60
     assert "kubectl delete services -n ns churn" in said(cluster, "NameConflict")
     assert cluster.api.find("Service", NAMESPACE, "churn")["spec"]["selector"] == {"app": "shop"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "spec", "name"),
+    [
+        ({}, {}, "churn"),
+        ({}, {"serving": {"serviceName": "shop"}}, "shop"),
+        ({"app.kubernetes.io/managed-by": "paritygate", "paritygate.dev/migration": "another"}, {}, "churn"),
+        ({"paritygate.dev/migration": "churn"}, {}, "churn"),
+    ],
+    ids=["of somebody else", "under a stated name", "of another migration", "that only bears the migration's name"],
+)
+def test_a_service_that_cannot_be_had_is_told_before_any_work(labels, spec, name):
+    cluster = Cluster(**spec)
+    cluster.api.put(foreign_service(name, **labels))
+    assert cluster.reconcile() == 60
+    assert f"Service {name} exists and is not of this migration; state another spec.serving.serviceName" in said(
+        cluster, "NameConflict"
+    )
+    assert cluster.api.all("Job") == []
+    assert cluster.slots.held == 0
+    cluster.api.drop("Service", NAMESPACE, name)
+    cluster.promote()
+    assert cluster.condition("Ready")["reason"] == "Promoted"
+
+
+def test_a_service_that_appears_while_a_model_is_converted_is_told_before_it_is_judged():
+    cluster = Cluster()
+    cluster.settle()
+    cluster.finish()
+    cluster.api.put(foreign_service())
+    cluster.reconcile()
+    said(cluster, "NameConflict")
+    assert len(cluster.api.all("Job")) == 1
+
+
+def test_what_serves_under_the_name_already_is_no_conflict_and_what_is_not_to_serve_needs_none():
+    cluster = Cluster()
+    cluster.promote()
+    cluster.edit(source={"format": "SKLearn", "uri": "s3://models/better.pkl"})
+    cluster.promote()
+    assert cluster.condition("Ready")["reason"] == "Promoted"
+    verified = Cluster(rollout={"strategy": "ValidateOnly"})
+    verified.api.put(foreign_service())
+    verified.settle()
+    assert verified.job
 
 
 # --- RetireRevision
