@@ -12,7 +12,8 @@
         ├── Missing               404: there is no such object
         ├── Gone                  410: the version asked for is too old; list anew
         ├── Refused               400, 413, 415, 422: the object is not acceptable, and will not be by itself
-        ├── Forbidden             401, 403: rights are missing
+        ├── Forbidden             401, 403: who we are is not known, or admission says no
+        │   └── RightsMissing         403: our role lacks a right
         ├── Throttled             429: too many requests; `retry_after` seconds
         ├── Deposed               not sent: another replica may lead by now
         └── Unavailable           5xx, timeouts, broken connections: the request may have been carried out or not
@@ -91,7 +92,11 @@ class Refused(ClusterError):
 
 
 class Forbidden(ClusterError):
-    """401 or 403: rights are missing, or admission says no."""
+    """401 or 403: who we are is not known, our rights are missing, or admission says no."""
+
+
+class RightsMissing(Forbidden):
+    """403 of the authorizer: our role lacks a right, which somebody may give back."""
 
 
 class Throttled(ClusterError):

@@ -24,7 +24,7 @@ from paritygate.core.actions import (
     SetTraffic,
     StartStage,
 )
-from paritygate.errors import ConfigurationError, Conflict, Forbidden, Refused
+from paritygate.errors import ConfigurationError, Conflict, Forbidden, Refused, RightsMissing
 
 _DELETED_WHEN_CANCELLED: Final = frozenset({"Suspended", "Superseded"})
 
@@ -100,6 +100,8 @@ class Applier:
         }
         try:
             await self._writes.client.create(PODS, pod, dry_run=True)
+        except RightsMissing:
+            raise
         except (Forbidden, Refused) as error:
             raise ConfigurationError(
                 "PodRefused", f"the pod of Job {metadata['name']} is not admitted: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,7 +14,18 @@ from urllib.parse import quote
 import aiohttp
 
 from paritygate.cluster.connection import Connection
-from paritygate.errors import ClusterError, Conflict, Deposed, Forbidden, Gone, Missing, Refused, Throttled, Unavailable
+from paritygate.errors import (
+    ClusterError,
+    Conflict,
+    Deposed,
+    Forbidden,
+    Gone,
+    Missing,
+    Refused,
+    RightsMissing,
+    Throttled,
+    Unavailable,
+)
 
 Object = dict[str, Any]
 """A Kubernetes object as plain data."""
@@ -24,6 +36,9 @@ _KINDS: Final[Mapping[int, type[ClusterError]]] = {
     400: Refused, 401: Forbidden, 403: Forbidden, 404: Missing, 409: Conflict, 410: Gone, 413: Refused, 415: Refused,
     422: Refused, 429: Throttled,
 }  # fmt: skip
+_UNAUTHORISED: Final = re.compile(r'\bUser ".*" cannot \w+ resource "')
+"""How authorizers word it; admission has other words for the same status.
+https://github.com/kubernetes/kubernetes/blob/v1.34.0/staging/src/k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go"""
 _JSON: Final = "application/json"
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _MERGE: Final = "application/merge-patch+json"
@@ -261,6 +276,7 @@ def _parsed(request: str, status: int, text: bytes, wait: str | None) -> Object:
         return content
     said = content.get("message") if isinstance(content, dict) else None
     retry_after = float(wait) if wait and wait.isdigit() else None
-    raise _KINDS.get(status, Unavailable)(
-        f"{request}: HTTP {status}: {said or 'no message'}", status=status, retry_after=retry_after
-    )
+    kind = _KINDS.get(status, Unavailable)
+    if kind is Forbidden and _UNAUTHORISED.search(str(said)):
+        kind = RightsMissing
+    raise kind(f"{request}: HTTP {status}: {said or 'no message'}", status=status, retry_after=retry_after)

@@ -22,7 +22,7 @@ from paritygate.core.actions import StartStage
 from paritygate.core.conditions import PlannedEvent, transition_events
 from paritygate.core.observed import Observed
 from paritygate.core.plan import Plan, plan
-from paritygate.errors import ClusterError, ConfigurationError, Forbidden, InvalidManifest, Refused
+from paritygate.errors import ClusterError, ConfigurationError, Forbidden, InvalidManifest, Refused, RightsMissing
 
 _LOOK_AGAIN: Final = 60.0
 """Seconds after which what an administrator may have mended is tried again: quotas, policies, names."""
@@ -53,6 +53,7 @@ class Reconciler:
         self._client, self._cache, self._settings, self._slots = client, cache, settings, slots
         self._now, self._told, self._reporter = now, told, reporter
         self._applier = Applier(client, cache)
+        self._look_again = _LOOK_AGAIN
 
     async def __call__(self, key: Key) -> float | None:
         """Seconds after which to look again, or None. ClusterErrors pass, and are retried by the queue."""
@@ -106,7 +107,7 @@ class Reconciler:
         after = writing.stalled(known, reason, message, migration["metadata"]["generation"], now)
         events = transition_events(before.conditions if before else (), after.conditions)
         await self._write(migration, after, events, now)
-        return _LOOK_AGAIN
+        return self._look_again
 
     async def _write(
         self, migration: Object, status: ModelMigrationStatus, events: tuple[PlannedEvent, ...], now: datetime
@@ -131,4 +132,6 @@ def _said(error: ConfigurationError | Forbidden | Refused) -> tuple[str, str]:
     """Reason and message. Quotas, policies and missing rights are nobody's to see but for the status."""
     if isinstance(error, ConfigurationError):
         return error.reason, error.message
+    if isinstance(error, RightsMissing):
+        return "RightsMissing", f"the operator's role lacks a right: {error}; it is tried again every minute"
     return "ClusterRefused", f"the API server refuses what is due now: {error}; it is tried again every minute"

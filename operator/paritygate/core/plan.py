@@ -210,9 +210,12 @@ def _last_known(observed: Observed, stage: StageName, digest: str) -> tuple[int,
         return recorded.attempt, None
     stalled = next((c for c in observed.status.conditions if c.type == "Stalled"), None)
     if stalled is not None and stalled.observed_generation == observed.generation:
-        steps = (_STEPS.get(c.type) for c in observed.status.conditions if c.status == "False")
-        at = next((step for step in steps if step is not None), stage)
-        return recorded.attempt + 1, Outlook(Step.STALLED, stalled.reason, stalled.message, at)
+        # What the API server refused stalls as well, without a step being at fault, and is tried again.
+        fault = ("False", stalled.reason)
+        steps = (_STEPS.get(c.type) for c in observed.status.conditions if (c.status, c.reason) == fault)
+        at = next((step for step in steps if step is not None), None)
+        if at is not None:
+            return recorded.attempt + 1, Outlook(Step.STALLED, stalled.reason, stalled.message, at)
     return recorded.attempt + 1, None
 
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from paritygate.cluster.client import JOBS, MIGRATIONS, PAGE, PODS, Client, RateLimit
 from paritygate.cluster.connection import Connection
-from paritygate.errors import Conflict, Forbidden, Gone, Missing, Refused, Throttled, Unavailable
+from paritygate.errors import Conflict, Forbidden, Gone, Missing, Refused, RightsMissing, Throttled, Unavailable
 
 
 class Server:
@@ -67,6 +67,29 @@ def test_every_error_has_its_type_and_says_what_was_asked_and_answered(status, k
         with pytest.raises(kind, match=f"GET /api/v1/namespaces/ns/pods/p: HTTP {status}: because") as caught:
             await client.get(PODS, "ns", "p")
         assert caught.value.status == status
+
+    talk(script)
+
+
+WHO = 'User "system:serviceaccount:a:b"'
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (f'jobs.batch is forbidden: {WHO} cannot create resource "jobs" in API group "batch" in', RightsMissing),
+        (f'mm "m" is forbidden: {WHO} cannot patch resource "modelmigrations/status" in API group "p"', RightsMissing),
+        ('pods "p" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot', Forbidden),
+        ('pods "p" is forbidden: exceeded quota: small, requested: pods=1, used: pods=5, limited: pods=5', Forbidden),
+    ],
+    ids=["a verb", "a subresource", "a standard", "a quota"],
+)
+def test_a_right_that_is_missing_is_told_from_what_admission_refuses(said, kind):
+    async def script(client, server):
+        server.queue(403, {"kind": "Status", "message": said})
+        with pytest.raises(Forbidden) as caught:
+            await client.get(PODS, "ns", "p")
+        assert type(caught.value) is kind
 
     talk(script)
 

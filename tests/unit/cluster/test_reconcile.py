@@ -6,7 +6,7 @@ from control_plane.scripts import OUT_OF_MEMORY, Outcome
 from doubles.cluster import KEY, NAMESPACE, NOW, Cluster
 from paritygate.api.report import Verdict
 from paritygate.cluster.keys import Key
-from paritygate.errors import Conflict, Forbidden, Refused, Unavailable
+from paritygate.errors import Conflict, Forbidden, Refused, RightsMissing, Unavailable
 
 
 def events(cluster):
@@ -177,6 +177,30 @@ def test_what_the_api_server_refuses_is_said_in_the_status_beside_the_verdict(er
     cluster.settle()
     cluster.come_to_serve()
     assert cluster.condition("Ready")["reason"] == "Promoted"
+
+
+@pytest.mark.parametrize("what", ["CREATE Job", "DRY-RUN Pod", "CREATE Deployment"])
+def test_a_right_that_is_missing_is_said_in_the_status_until_it_is_given_back(what):
+    cluster = Cluster()
+
+    def refuse(request):
+        if request.said.startswith(what):
+            raise RightsMissing(f'{what}: HTTP 403: User "operator" cannot create resource', status=403)
+
+    cluster.api.interfere = refuse
+    if "Deployment" in what:
+        for _ in range(2):
+            cluster.settle()
+            cluster.finish()
+    assert cluster.reconcile() == 60
+    stalled = cluster.condition("Stalled")
+    assert stalled["reason"] == "RightsMissing"
+    assert 'User "operator" cannot create' in stalled["message"]
+    assert events(cluster) == ["RightsMissing"]
+    cluster.api.interfere = lambda _: None
+    cluster.pass_time(60)
+    cluster.promote() if "Deployment" not in what else cluster.settle()
+    assert not cluster.condition("Stalled")
 
 
 def test_an_attempt_that_could_not_begin_is_not_in_the_status():

@@ -8,7 +8,7 @@ import pytest
 from paritygate.api.artifacts import FailureClass, StageFailure, StageName
 from paritygate.api.digests import digest_of
 from paritygate.api.report import CheckName, SummaryLine, Verdict
-from paritygate.api.status import StageState
+from paritygate.api.status import ConditionType, StageState
 from paritygate.core.actions import ApplyRevision, CancelStage, RetireRevision, SetTraffic, StartStage
 from paritygate.core.observed import Attempt, Revision
 from paritygate.core.plan import LONGEST_RETRY, backoff, plan
@@ -115,6 +115,18 @@ def test_a_stall_outlives_the_record_of_its_attempt(world):
     assert planned.actions == ()
     assert planned.status == stalled.status
     assert planned.events == ()
+
+
+def test_what_the_api_server_refused_does_not_outlive_the_record_of_an_attempt_that_may_be_made_again(world):
+    """A stall that no step is at fault for came from elsewhere, and ends when the next try succeeds."""
+    planned = plan(world.observed(attempts=(failed(first(world), FailureClass.INFRASTRUCTURE),)))
+    stall = {"type": ConditionType.STALLED, "status": "True", "reason": "RightsMissing"}
+    conditions = (
+        *(c for c in planned.status.conditions if c.type != "Reconciling"),
+        condition(planned, "Reconciling").model_copy(update=stall),
+    )
+    (again,) = plan(world.observed(status=planned.status.model_copy(update={"conditions": conditions}))).actions
+    assert (again.stage, again.attempt) == (StageName.ASSESS, 2)
 
 
 def test_an_attempt_that_is_not_seen_yet_is_started_under_the_same_number(world):
