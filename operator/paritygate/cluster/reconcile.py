@@ -13,6 +13,7 @@ from paritygate.cluster.apply import Applier
 from paritygate.cluster.attempts import SETTLING, settles
 from paritygate.cluster.cache import Cache, Object, Snapshot
 from paritygate.cluster.client import Client
+from paritygate.cluster.events import Teller
 from paritygate.cluster.keys import Key
 from paritygate.cluster.observe import observe, status_of
 from paritygate.cluster.scene import Scene
@@ -22,7 +23,7 @@ from paritygate.core.actions import StartStage
 from paritygate.core.conditions import PlannedEvent, transition_events
 from paritygate.core.observed import Observed
 from paritygate.core.plan import Plan, plan
-from paritygate.errors import ClusterError, ConfigurationError, Forbidden, InvalidManifest, Refused, RightsMissing
+from paritygate.errors import ConfigurationError, Forbidden, InvalidManifest, Refused, RightsMissing
 
 _LOOK_AGAIN: Final = 60.0
 """Seconds after which what an administrator may have mended is tried again: quotas, policies, names."""
@@ -37,7 +38,7 @@ class Told(Protocol):
         """A plan was made."""
 
     def missed(self, key: Key, error: Exception) -> None:
-        """An event could not be told."""
+        """An event could not be told this time."""
 
     def left(self, key: Key) -> None:
         """The migration is gone; nothing need be remembered of it."""
@@ -51,8 +52,9 @@ class Reconciler:
         reporter: str,
     ) -> None:  # fmt: skip
         self._client, self._cache, self._settings, self._slots = client, cache, settings, slots
-        self._now, self._told, self._reporter = now, told, reporter
+        self._now, self._told = now, told
         self._applier = Applier(client, cache)
+        self._teller = Teller(client, reporter, told.missed)
         self._look_again = _LOOK_AGAIN
 
     async def __call__(self, key: Key) -> float | None:
@@ -63,6 +65,7 @@ class Reconciler:
             self._slots.release(key)
             if migration is None:
                 self._told.left(key)
+                self._teller.forget(key)
             return None
         now = self._now()
         try:
@@ -85,8 +88,10 @@ class Reconciler:
             _, after = self._planned(snapshot, now)
             made = after if not after.actions else made
             times = [after.requeue_at, now + _NEXT_STEP if after.actions else None]
-        await self._write(migration, made.status, made.events, now)
+        await self._write(migration, scene.observed.status, made.status, made.events, now)
         times.append(now + SETTLING if settles(snapshot, now) else None)
+        again = self._teller.again(key)
+        times.append(now + again if again else None)
         soonest = min((time for time in times if time is not None), default=None)
         return None if soonest is None else max(0.0, (soonest - self._now()) / timedelta(seconds=1))
 
@@ -106,21 +111,19 @@ class Reconciler:
         before = status_of(migration)
         after = writing.stalled(known, reason, message, migration["metadata"]["generation"], now)
         events = transition_events(before.conditions if before else (), after.conditions)
-        await self._write(migration, after, events, now)
+        await self._write(migration, before, after, events, now)
         return self._look_again
 
     async def _write(
-        self, migration: Object, status: ModelMigrationStatus, events: tuple[PlannedEvent, ...], now: datetime
-    ) -> None:
+        self, migration: Object, before: ModelMigrationStatus | None, status: ModelMigrationStatus,
+        events: tuple[PlannedEvent, ...], now: datetime,
+    ) -> None:  # fmt: skip
+        await self._teller.catch_up(migration, before, now)
+        self._teller.means(migration, status, events, now)
         stored = await writing.write_status(self._client, migration, status)
-        if stored is None:
-            return
-        self._cache.apply(None, stored)
-        try:
-            await writing.emit(self._client, stored, events, now, self._reporter)
-        except ClusterError as error:
-            # An event is for people and is not worth a second reconcile: the condition says the same.
-            self._told.missed(Key(migration["metadata"]["namespace"], migration["metadata"]["name"]), error)
+        if stored is not None:
+            self._cache.apply(None, stored)
+        await self._teller.stored(stored or migration, events, now)
 
 
 def _starts(made: Plan) -> bool:

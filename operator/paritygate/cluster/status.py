@@ -1,16 +1,14 @@
-"""The one status write of a reconcile, and the events after it."""
+"""The one status write of a reconcile."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from paritygate.api.status import ConditionType, ModelMigrationStatus
-from paritygate.cluster.cache import version_of
-from paritygate.cluster.client import EVENTS, MIGRATIONS, Client, Object
-from paritygate.core.conditions import PlannedEvent, Standing, conditions
-from paritygate.errors import Conflict
+from paritygate.cluster.client import MIGRATIONS, Client, Object
+from paritygate.core.conditions import Standing, conditions
 
 
 def stalled(
@@ -53,37 +51,3 @@ async def write_status(client: Client, migration: Object, status: ModelMigration
     metadata = migration["metadata"]
     body = {"metadata": {"resourceVersion": metadata["resourceVersion"], "uid": metadata["uid"]}, "status": patch}
     return await client.merge(MIGRATIONS, metadata["namespace"], metadata["name"], body, subresource="status")
-
-
-async def emit(client: Client, migration: Object, events: Iterable[PlannedEvent], now: datetime, reporter: str) -> None:
-    """Tells people what changed since before `migration` was stored.
-
-    Names follow from its version, so that an event is not told twice, and so that they sort in the order in which
-    things happened: kubectl shows events by name, where all it knows of their times is the second.
-    """
-    metadata = migration["metadata"]
-    for number, event in enumerate(events):
-        name = f"{version_of(migration):016x}{number:x}"
-        body = {
-            "apiVersion": EVENTS.api_version,
-            "kind": EVENTS.kind,
-            "metadata": {"namespace": metadata["namespace"], "name": f"{metadata['name']}.{name}"},
-            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "type": event.type,
-            "reason": event.reason[:128],
-            "note": event.message[:1024],
-            "action": "Reconcile",
-            "reportingController": "paritygate.dev/operator",
-            "reportingInstance": reporter[:128],
-            "regarding": {
-                "apiVersion": MIGRATIONS.api_version,
-                "kind": MIGRATIONS.kind,
-                "namespace": metadata["namespace"],
-                "name": metadata["name"],
-                "uid": metadata["uid"],
-            },
-        }
-        try:
-            await client.create(EVENTS, body)
-        except Conflict:
-            continue

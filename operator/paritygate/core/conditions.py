@@ -12,6 +12,8 @@ from paritygate.api.status import Condition, ConditionType
 _NEWS: Final = (ConditionType.READY, ConditionType.SUSPENDED)
 """Conditions that are worth an event when they come to hold: what it says of Ready holds the verdict. That a step on
 the way there is done, conditions say, and when."""
+_LASTING: Final = (*_NEWS, ConditionType.STALLED)
+"""Conditions that say what a migration came to. They appear, or come to hold, with their news."""
 _STEPS: Final = frozenset(
     {"Resolving", "Queued", "JobSuspended", "Assessing", "Capturing", "Converting", "Validating", "RollingOut"}
 )
@@ -34,6 +36,8 @@ class PlannedEvent:
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+    since: str | None = None
+    """Since when it holds, where that can be read from the status for as long as it does; None = from now on."""
 
 
 def timestamp(moment: datetime) -> str:
@@ -72,8 +76,18 @@ def transition_events(previous: Iterable[Condition], current: Iterable[Condition
             continue
         kind = _event_type(then, condition)
         if kind is not None and condition.reason not in found:
-            found[condition.reason] = PlannedEvent(kind, condition.reason, condition.message)
+            since = condition.last_transition_time if condition.type in _LASTING else None
+            found[condition.reason] = PlannedEvent(kind, condition.reason, condition.message, since)
     return tuple(found.values())
+
+
+def came_to(current: Iterable[Condition], after: str) -> tuple[PlannedEvent, ...]:
+    """What conditions that came to hold after a time are worth, where it is not known whether that was told.
+
+    That a step did not go as it should is told of while it happens, and not afterwards.
+    """
+    lately = (one for one in current if one.type in _LASTING and one.last_transition_time > after)
+    return transition_events((), lately)
 
 
 def _event_type(before: Condition | None, now: Condition) -> Literal["Normal", "Warning"] | None:

@@ -142,9 +142,9 @@ class Metrics:
         _logger.info("Ended: %s", one.state.value, extra=keys(**of, stage=stage, attempt=one.number, **why))
 
     def missed(self, key: Key, error: Exception) -> None:
-        """An event could not be told."""
+        """An event could not be told this time."""
         said = keys(namespace=key.namespace, name=key.name, reason=type(error).__name__)
-        _logger.warning("an event was not told: %s", error, extra=said)
+        _logger.warning("an event could not be told: %s", error, extra=said)
 
     def failed(self, key: Key, error: Exception, seconds: float) -> None:
         """A reconcile failed. What ParityGate did not raise on purpose is a defect, and is told with where it arose."""

@@ -415,6 +415,7 @@ def test_images_of_a_run_stay_when_the_operator_is_upgraded(named):
     cluster = Cluster(original(**named))
     cluster.promote()
     at_rest = cluster.migration
+    cluster.pass_time(3600)
     cluster.start(**upgraded())
     cluster.api.requests.clear()
     cluster.settle()

@@ -1,4 +1,4 @@
-"""The one status write of a reconcile, and the events after it."""
+"""The one status write of a reconcile."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from doubles.api import MemoryApi
 from paritygate.api.status import Condition, ConditionType, ModelMigrationStatus
 from paritygate.cluster import status as writing
-from paritygate.core.conditions import PlannedEvent
-from paritygate.errors import Conflict, Forbidden
+from paritygate.errors import Conflict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 METADATA = {"namespace": "ns", "name": "m", "uid": "u1"}
@@ -144,43 +143,3 @@ def test_what_cannot_go_on_is_stalled_beside_what_was_reached():
 def test_a_stall_that_goes_on_is_the_same_status():
     once = writing.stalled(None, "InvalidSpec", "m", 1, NOW)
     assert writing.stalled(once, "InvalidSpec", "m", 1, datetime(2027, 1, 1, tzinfo=UTC)) == once
-
-
-# --- events
-
-TOLD = PlannedEvent("Warning", "ParityFailed", "x" * 2000)
-
-
-def emit(api, seen, *events):
-    asyncio.run(writing.emit(api, seen, events, NOW, "replica-1" + "r" * 200))
-
-
-def test_an_event_is_as_the_api_wants_it_and_about_the_migration():
-    api, seen = api_with()
-    emit(api, seen, TOLD)
-    (event,) = api.all("Event")
-    assert (event["type"], event["reason"], event["action"]) == ("Warning", "ParityFailed", "Reconcile")
-    assert len(event["note"]) == 1024
-    assert len(event["reportingInstance"]) == 128
-    assert event["eventTime"] == "2026-01-01T00:00:00.000000Z"
-    assert event["regarding"] == {
-        "apiVersion": "paritygate.dev/v1alpha1", "kind": "ModelMigration", "namespace": "ns", "name": "m", "uid": "u1",
-    }  # fmt: skip
-
-
-def test_an_event_is_not_told_twice_for_one_version_and_the_next_is_told_all_the_same():
-    api, seen = api_with()
-    emit(api, seen, TOLD)
-    emit(api, seen, TOLD, PlannedEvent("Normal", "Promoted", "m"))
-    assert sorted(e["reason"] for e in api.all("Event")) == ["ParityFailed", "Promoted"]
-
-
-def test_an_event_that_is_refused_is_not_swallowed_here():
-    api, seen = api_with()
-
-    def refuse(_):
-        raise Forbidden("events is forbidden")
-
-    api.interfere = refuse
-    with pytest.raises(Forbidden):
-        emit(api, seen, TOLD)
