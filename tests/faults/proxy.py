@@ -65,6 +65,8 @@ class Fault:
     status: int | None = None
     """Of an answer that is made up; None = the connection is cut."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    message: str = "as a test says"
+    """In the answer that is made up."""
     kills: bool = False
     """Whether the operator dies of it."""
     hangs: bool = False
@@ -111,6 +113,8 @@ class Proxy:
         self._upstream = upstream
         self.faults = faults
         """Asked for every request but watches: what becomes of it; None = what the API server says."""
+        self.dies: Callable[[], None] = lambda: None
+        """Ends the operator at once, before anything else becomes of it."""
         self.requests: list[Request] = []
         self.killed = asyncio.Event()
         self.flowing = asyncio.Event()
@@ -142,6 +146,8 @@ class Proxy:
 
     def kill(self) -> None:
         """As SIGKILL looks from outside: connections end, and nothing more comes."""
+        if not self.killed.is_set():
+            self.dies()
         self.killed.set()
         self.flowing.set()
         self._cut_watches()
@@ -266,7 +272,7 @@ def _made_up(fault: Fault) -> web.Response:
         "apiVersion": "v1",
         "status": "Failure",
         "code": fault.status,
-        "message": "as a test says",
+        "message": fault.message,
     }
     return web.json_response(body, status=fault.status or 500, headers=fault.headers)
 

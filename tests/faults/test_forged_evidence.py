@@ -5,7 +5,8 @@ import json
 import pytest
 
 from control_plane.migrations import migration
-from faults.world import Crew, Evidence, in_thread, migrating
+from faults.crew import Crew
+from faults.world import Evidence, in_thread, migrating
 
 OTHER = "sha256:" + "0" * 64
 

@@ -6,7 +6,8 @@ import threading
 
 from control_plane.migrations import migration
 from control_plane.scripts import Outcome
-from faults.world import Crew, differences, in_thread, migrating, whole_migration
+from faults.crew import Crew
+from faults.world import differences, in_thread, migrating, whole_migration
 
 OFTEN = 2.0
 """Seconds between listings here; in production it is minutes."""

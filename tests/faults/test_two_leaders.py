@@ -3,8 +3,9 @@
 import asyncio
 
 from control_plane.migrations import migration
+from faults.crew import Crew
 from faults.proxy import CUT, Fault
-from faults.world import Crew, in_thread, migrating
+from faults.world import in_thread, migrating
 from paritygate.handlers.operator import Deposed
 
 

@@ -1,4 +1,4 @@
-"""Many migrations in an event loop: namespaces, what is in them, pods that do as scripted, and operators that die."""
+"""Many migrations in an event loop: namespaces, what is in them, and pods that do as scripted."""
 
 from __future__ import annotations
 
@@ -17,21 +17,16 @@ from typing import Any, Final, Self, TypeVar
 
 from control_plane.client import KINDS, MERGE, path_of
 from control_plane.kubelet import Kubelet
-from control_plane.migrations import SETTINGS, Work, migration
+from control_plane.migrations import Work, migration
 from control_plane.plane import ControlPlane
 from control_plane.scripts import Script
 from faults.auditor import AUDITED, Auditor, Object
-from faults.proxy import Fault, Proxy, Request, Upstream
-from paritygate.cluster.connection import Connection
-from paritygate.cluster.settings import Settings
-from paritygate.handlers.operator import Identity, Operator
+from faults.proxy import Upstream
 
 T = TypeVar("T")
 PATIENCE: Final = 150.0
 OPERATORS: Final = 128
 """At a time, at most."""
-QUIET: Final = 3.0
-"""Seconds without a write after which a migration is taken to be at rest."""
 _VOLATILE: Final = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation", "selfLink")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HASH: Final = re.compile(r"\b[0-9a-f]{8}(?:[0-9a-f]{56})?\b")
@@ -224,6 +219,12 @@ class World:
         jobs = [(j["metadata"]["name"], j.get("status")) for j in self.of("Job", namespace)]
         return json.dumps({"migrations": found, "jobs": jobs}, indent=1)
 
+    async def told(self, namespace: str) -> Counter[str]:
+        """Which events there are, by reason."""
+        found = await self.ask("GET", path_of("Event", namespace))
+        ours = (one for one in found["items"] if one.get("reportingComponent") == "paritygate.dev/operator")
+        return Counter(one["reason"] for one in ours)
+
     def normalised(self, namespace: str, name: str = "churn") -> dict[str, Any]:
         """The end state without what differs between two runs of the same: digests and names by chance, times.
 
@@ -281,119 +282,6 @@ def _plain(item: Object) -> Object:
     return plain
 
 
-class Crew:
-    """Keeps one replica of the operator alive in a namespace, as a Deployment would: whatever dies is started again.
-
-    Args:
-        world: where.
-        namespace: that it looks after, and where its Lease is.
-        faults: what becomes of its requests, over all of its lives.
-        name: of the replica; a container that is started again keeps its pod's name.
-        settings: of the operator, beside images and namespace.
-        prepare: changes what configuration cannot, of every life before it begins.
-    """
-
-    def __init__(
-        self, world: World, namespace: str, faults: Callable[[Request], Fault | None] = lambda _: None,
-        name: str = "replica-1", settings: Mapping[str, Any] | None = None,
-        prepare: Callable[[Operator], None] = lambda _: None,
-    ) -> None:  # fmt: skip
-        self._world, self._namespace, self._name = world, namespace, name
-        self._faults, self._prepare = faults, prepare
-        self._settings = Settings.model_validate({**SETTINGS, "namespaces": [namespace], **(settings or {})})
-        self.lives: list[Proxy] = []
-        self.crashes: list[BaseException] = []
-        """What ended lives that nobody killed."""
-        self._stop = asyncio.Event()
-        self._born = asyncio.Event()
-        self._dying: list[asyncio.Future[None]] = []
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._keep())
-        await self._born.wait()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._stop.set()
-        await self._task
-        await asyncio.gather(*self._dying, return_exceptions=True)
-
-    @property
-    def proxy(self) -> Proxy:
-        """Of the present life."""
-        return self.lives[-1]
-
-    @property
-    def writes(self) -> list[Request]:
-        """Of all lives."""
-        return [write for life in self.lives for write in life.writes]
-
-    async def rest(self, seconds: float = QUIET) -> None:
-        """Returns once nothing was written for so long. AssertionError: writing does not end."""
-        for _ in range(30):
-            before = len(self.writes)
-            await asyncio.sleep(seconds)
-            if len(self.writes) == before:
-                return
-        raise AssertionError(f"{self._namespace}: still written to: {[w.label for w in self.writes[-5:]]}")
-
-    async def _keep(self) -> None:
-        while not self._stop.is_set():
-            async with Proxy(self._world.upstream, self._faults) as proxy:
-                self.lives.append(proxy)
-                life = _Life(self._operator(proxy))
-                ended = asyncio.ensure_future(self._world.threads(life.run))
-                others = [asyncio.create_task(one.wait()) for one in (proxy.killed, self._stop)]
-                self._born.set()
-                await asyncio.wait([ended, *others], return_when=asyncio.FIRST_COMPLETED)
-                for one in others:
-                    one.cancel()
-                # Of what was killed nothing reaches the API server; its remains end by themselves, for tidiness.
-                life.end()
-                if proxy.killed.is_set():
-                    self._dying.append(ended)
-                    continue
-                await asyncio.wait([ended])
-                if ended.exception() is not None:
-                    self.crashes.append(ended.exception())
-
-    def _operator(self, proxy: Proxy) -> Operator:
-        connection = Connection(server=proxy.url, namespace=self._namespace)
-        operator = Operator(self._settings, connection, Identity(self._name, self._namespace, "127.0.0.1", 0))
-        self._prepare(operator)
-        return operator
-
-
-class _Life:
-    """An operator in a loop of its own: kopf, when it ends, cancels every task of its loop that it does not know."""
-
-    def __init__(self, operator: Operator) -> None:
-        self._operator = operator
-        self._wish = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def run(self) -> None:
-        asyncio.run(self._live())
-
-    def end(self) -> None:
-        """Has it stop in good order, also if it has not begun yet."""
-        self._wish.set()
-        loop = self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # it has ended
-                loop.call_soon_threadsafe(self._stop.set)
-
-    async def _live(self) -> None:
-        self._stop = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        if self._wish.is_set():
-            return
-        try:
-            await self._operator.run(self._stop)
-        finally:
-            await asyncio.sleep(0.3)  # connections that were cut are closed in the loop's next rounds
-
-
 @contextlib.asynccontextmanager
 async def migrating(plane: ControlPlane) -> AsyncIterator[World]:
     """A world whose history is judged at its end. AssertionError: an invariant did not hold."""
@@ -404,10 +292,15 @@ async def migrating(plane: ControlPlane) -> AsyncIterator[World]:
         assert not found, json.dumps(found, indent=1)
 
 
-async def whole_migration(world: World, namespace: str, name: str = "churn") -> None:
-    """From the manifest to traffic; then another model takes over and the first revision goes."""
-    await world.create(migration(namespace, name))
+async def first_migration(world: World, namespace: str, name: str = "churn", **spec: Any) -> None:
+    """From the manifest to traffic."""
+    await world.create(migration(namespace, name, **spec))
     await world.until_ready(namespace, "Promoted", 1, name)
+
+
+async def whole_migration(world: World, namespace: str, name: str = "churn", **spec: Any) -> None:
+    """From the manifest to traffic; then another model takes over and the first revision goes."""
+    await first_migration(world, namespace, name, **spec)
     generation = await world.edit(namespace, name, source={"format": "SKLearn", "uri": "s3://models/better.pkl"})
     await world.until_ready(namespace, "Promoted", generation, name)
     revisions = Counter()
