@@ -56,15 +56,23 @@ class Builder(Protocol):
 
 def found(cache: Path) -> Builder:
     """What builds on this machine; `cache`: a folder for its images. NoBuilder: there is nothing."""
-    for name in ("buildah", "podman"):
-        if path := shutil.which(name):
-            return Buildah(path, cache)
-    if (path := shutil.which("docker")) and _succeeds(path, "info"):
-        return Docker(path)
-    raise NoBuilder(
-        "Images are built with buildah, Podman or Docker, and none of them is here (Docker counts when `docker info` "
-        "succeeds). On Debian: apt-get install buildah debootstrap"
-    )
+    name = builds("buildah", "podman", "docker")
+    if name is None:
+        raise NoBuilder(
+            "Images are built with buildah, Podman or Docker, and none of them is here (Docker counts when `docker "
+            "info` succeeds). On Debian: apt-get install buildah debootstrap"
+        )
+    path = shutil.which(name) or name
+    return Docker(path) if name == "docker" else Buildah(path, cache)
+
+
+def builds(*names: str) -> str | None:
+    """The first of these programs that can build here; Docker's is often there without its daemon."""
+    for name in names:
+        path = shutil.which(name)
+        if path and (name != "docker" or _succeeds(path, "info")):
+            return name
+    return None
 
 
 class Buildah:
@@ -85,8 +93,9 @@ class Buildah:
             _run([*self._command, "build", *options, *volumes, *_described(image)])
 
     def save(self, tag: str, archive: Path) -> None:
-        """Saves without compression: the archive goes nowhere but into a containerd on this machine."""
-        _run([*self._command, "push", "--quiet", "--disable-compression", tag, f"oci-archive:{archive}:{tag}"])
+        """Saves with a compression that costs a third of gzip's time, and no size; containerd knows it since 1.5."""
+        compression = ("--compression-format", "zstd", "--compression-level", "1")
+        _run([*self._command, "push", "--quiet", *compression, tag, f"oci-archive:{archive}:{tag}"])
 
     def has(self, tag: str) -> bool:
         """Whether the store has the image."""

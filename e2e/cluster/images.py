@@ -38,7 +38,7 @@ def build() -> Path:
         if missing := [recipe for recipe in wanted if not _record(cache, recipe).exists()]:
             _lay(ground, builder, cache)
             for recipe in missing:
-                _build(recipe, builder, cache)
+                _build(recipe, ground, builder, cache)
         described = {recipe.name: _described(recipe, cache) for recipe in wanted}
     path = ROOT / ".build" / "images" / "images.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def _lay(ground: Ground, builder: builders.Builder, cache: Path) -> None:
         builder.build(builders.Build(ground.reference, dockerfile, context, reproducible=False))
 
 
-def _build(recipe: Recipe, builder: builders.Builder, cache: Path) -> None:
+def _build(recipe: Recipe, ground: Ground, builder: builders.Builder, cache: Path) -> None:
     """Builds an image to its archive, and then records that it is complete."""
     sys.stderr.write(f"Building the image {recipe.name}\n")
     archive, record = _archive(cache, recipe), _record(cache, recipe)
@@ -96,6 +96,8 @@ def _build(recipe: Recipe, builder: builders.Builder, cache: Path) -> None:
         builder.build(image)
         builder.save(image.tag, unfinished)
         digest = builders.manifest_digest(unfinished)
+        if recipe not in recipes(ground):
+            raise builders.NotBuilt(f"Sources of {recipe.tag} changed while it was built from them: build once more")
         unfinished.rename(archive)
         described = Path(folder) / "record.json"
         described.write_text(json.dumps({"digest": digest}))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from cluster import builders
 from cluster.config import NETWORK_PLUGINS
 from cluster.problems import Unavailable
 
@@ -58,7 +59,7 @@ def ensure() -> None:
     """Installs the packages that are missing. Unavailable: that cannot be done."""
     check(sys.platform, os.geteuid())
     wanted = dict(NEEDED)
-    if not (shutil.which("docker") or shutil.which("podman")):
+    if not builders.builds("docker", "podman"):
         wanted |= BUILDING
     missing = packages(wanted, _found)
     if not missing:

@@ -78,6 +78,12 @@ def test_builds_with_a_docker_that_answers(tool, tmp_path, monkeypatch):
     assert saving == f"save --output {tmp_path}/x.tar paritygate.test/x:e2e"
 
 
+def test_a_docker_without_its_daemon_does_not_count(tool, tmp_path):
+    tool("docker")
+    (tmp_path / "bin" / "docker").write_text("#!/bin/sh\nexit 1\n")
+    assert builders.builds("docker", "podman") is None
+
+
 @pytest.mark.usefixtures("tool")
 def test_says_that_nothing_builds_here(tmp_path):
     with pytest.raises(builders.NoBuilder, match="apt-get install buildah debootstrap"):
