@@ -89,7 +89,7 @@ def _objects(image: Image, base: Image) -> list[Object]:
     labels = {"app.kubernetes.io/name": "s3"}
     data = {"/data": {"emptyDir": {}}}
     server = pods.restricted(
-        "s3", NAMESPACE, image.reference, ["/program", "--port", f":{PORT}", "posix", "--nometa", "/data"],
+        "s3", NAMESPACE, image.reference, ["/program", "--port", f":{PORT}", "posix", "/data"],
         volumes=data, environment={"ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": key}, labels=labels,
         restartPolicy="Always",
     )  # fmt: skip
