@@ -27,6 +27,16 @@ from suite.store import Store
 from suite.traffic import Load
 
 _CLUSTER = pytest.StashKey[Cluster]()
+_TOLD = pytest.StashKey[list[BaseException]]()
+SECONDS = 900
+"""A scenario's limit where it names none: on a busy machine each container of a pod takes many seconds to start."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives every scenario time."""
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SECONDS))
 
 
 @pytest.fixture(scope="session")
@@ -144,9 +154,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Adds to the report of a failure what the cluster tells of it."""
     report = yield
     found = item.config.stash.get(_CLUSTER, None)
-    if report.failed and found is not None:
+    if report.failed and found is not None and _is_news(item, call):
         try:
             report.sections += list(evidence.gathered(found))
         except Exception as error:  # noqa: BLE001 - the failure itself must be told whatever else fails
             report.sections.append(("cluster", f"could not be asked: {error!r}"))
     return report
+
+
+def _is_news(item: pytest.Item, call: pytest.CallInfo[None]) -> bool:
+    """Whether a failure was not told of yet: that of a shared fixture comes up in each test that asks for it."""
+    told, error = item.config.stash.setdefault(_TOLD, []), call.excinfo.value if call.excinfo else None
+    if error is None or any(error is other for other in told):
+        return False
+    told.append(error)
+    return True

@@ -15,7 +15,7 @@ from suite.access import EXAMPLES, Cluster
 PHASES = ("Assessing", "Capturing", "Converting", "Validating", "RollingOut")
 RUNS = 5
 """Phases follow each other quickly: while another operator takes over, some pass unseen; the next run meets them."""
-SECONDS = 240
+SECONDS = 400
 pytestmark = pytest.mark.timeout(900)
 
 

@@ -21,7 +21,6 @@ from suite import pods
 from suite.access import EXAMPLES, Cluster
 from suite.traffic import asked
 
-SECONDS = 180
 ASKS = "from urllib.request import urlopen; print(urlopen('http://tumours/v2/models/tumours/ready').read().decode())"
 
 
@@ -51,7 +50,7 @@ def applied(cluster: Cluster, release, images, shared_namespace: str) -> Iterato
 @pytest.fixture(scope="module")
 def first_answer(cluster: Cluster, applied: Applied) -> str:
     """What a pod of the namespace is answered the moment that `kubectl wait --for=condition=Ready` has ended."""
-    cluster.waits(applied.namespace, "tumours", "Ready", SECONDS)
+    cluster.waits(applied.namespace, "tumours", "Ready")
     return cluster.kubectl("exec", "client", "--", "python3", "-c", ASKS, namespace=applied.namespace).stdout
 
 
@@ -64,7 +63,7 @@ def served(cluster: Cluster, applied: Applied, first_answer: str) -> Object:
 @pytest.fixture(scope="module")
 def refused(cluster: Cluster, applied: Applied) -> Object:
     """When `kubectl wait --for=condition=Stalled` has ended."""
-    cluster.waits(applied.namespace, "progression", "Stalled", SECONDS)
+    cluster.waits(applied.namespace, "progression", "Stalled")
     return cluster.api.get("ModelMigration", "progression", applied.namespace)
 
 

@@ -23,7 +23,6 @@ LAG = 1.5
 """Seconds after the flip in which new connections may still reach the revision before: data planes lag up to 0.92 s."""
 NOTICED = 5.0
 """Seconds in which a node notices that a container was killed, and new connections no longer lead to it."""
-SECONDS = 180
 
 
 class Served:
@@ -35,7 +34,7 @@ class Served:
     def apply(self, manifest: str, condition_: str) -> Object:
         """An edit, once it has come to a condition."""
         self.cluster.apply(EXAMPLES / manifest, self.namespace)
-        self.cluster.waits(self.namespace, "tumours", condition_, SECONDS)
+        self.cluster.waits(self.namespace, "tumours", condition_)
         return self.cluster.api.get("ModelMigration", "tumours", self.namespace)
 
     def revision(self) -> str:

@@ -71,7 +71,7 @@ class Cluster:
         text = given if given is None or isinstance(given, str) else json.dumps(given)
         return _ended([*head, *arguments], text, seconds, check=check)
 
-    def helm(self, *arguments: str, given: Mapping[str, Any] | None = None, seconds: float = 300) -> Ended:
+    def helm(self, *arguments: str, given: Mapping[str, Any] | None = None, seconds: float = 360) -> Ended:
         """Runs helm to its end; `given`: values, where `--values -` asks for them. AssertionError: it failed."""
         head = [program("helm"), "--kubeconfig", str(self.kubeconfig)]
         return _ended([*head, *arguments], json.dumps(given) if given is not None else None, seconds, check=True)
@@ -88,7 +88,7 @@ class Cluster:
         else:
             self.kubectl("apply", "-f", "-", given=manifest, namespace=namespace)
 
-    def waits(self, namespace: str, name: str, condition: str, seconds: int = 180) -> None:
+    def waits(self, namespace: str, name: str, condition: str, seconds: int = 400) -> None:
         """`kubectl wait` for a condition of a migration. AssertionError: it does not come; with how things stand."""
         ended = self.kubectl(
             "wait", f"--for=condition={condition}", f"mm/{name}", f"--timeout={seconds}s",

@@ -61,7 +61,7 @@ def install(
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
     cluster.helm(
-        "upgrade", "--install", name, chart or str(CHART), "--namespace", namespace, "--wait", "--timeout", "3m",
+        "upgrade", "--install", name, chart or str(CHART), "--namespace", namespace, "--wait", "--timeout", "5m",
         "--values", "-", given=given,
     )  # fmt: skip
     return Release(cluster, name, namespace)
