@@ -26,6 +26,22 @@ def test_a_migration_that_passes_comes_to_serve(api, namespace, scene):
     assert "ownerReferences" not in deployment["metadata"]
 
 
+@pytest.fixture
+def nameless(monkeypatch):
+    """A user that no file names, as in an image."""
+
+    def nobody():
+        raise KeyError("getpwuid(): uid not found: 65532")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+
+
+@pytest.mark.usefixtures("nameless", "scene")
+def test_an_operator_works_under_a_user_without_a_name(api, namespace):
+    api.create(migration(namespace))
+    api.until("ModelMigration", "churn", namespace, is_ready("Promoted"))
+
+
 def test_a_model_that_failed_is_never_deployed(api, namespace, scene):
     scene.verdict = Verdict.FAILED
     api.create(migration(namespace))

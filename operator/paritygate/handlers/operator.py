@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import kopf
 from aiohttp import web
+from kopf._core.engines import peering
 
 from paritygate import clock
 from paritygate.api.base import duration
@@ -165,6 +166,8 @@ class Operator:
             registry=self._registry(),
             memories=source.Forgetful(),
             standalone=True,
+            # Else kopf asks for the name of our user, and users of images have none.
+            identity=peering.Identity(self._identity.name),
             clusterwide=not namespaces,
             namespaces=namespaces,
             stop_flag=ending,
