@@ -76,7 +76,7 @@ format: $(VENV)/.complete ## Format the code and mend what can be mended by mach
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-generate: $(VENV)/.complete ## Write the CRD, the schemas and the reference documentation anew from the models.
+generate: $(VENV)/.complete $(TOOLS)/.complete ## Write the CRD, the schemas and the reference documentation anew from the models.
 	$(BIN)/python tools/generate.py
 
 lock: $(VENV)/.complete ## Bring the locks in line with pyproject.toml; UPGRADE=1 takes the newest versions.

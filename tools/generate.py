@@ -1,5 +1,5 @@
 """Writes everything that is generated from the models: the CRD, JSON schemas, the reference of the resource and the
-chart's share; and what pages show of the transcripts of tests.
+chart's share; what `kubectl apply -k` installs; and what pages show of the transcripts of tests.
 
 `make generate` runs it; continuous integration runs it and refuses a difference.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import chart
+import kustomize
 import transcripts
 
 from paritygate.api import crd
@@ -67,7 +68,7 @@ manifest must state its own.
 
 
 def generated() -> dict[Path, str]:
-    """Path relative to the repository → content."""
+    """Path relative to the repository → content, of all that Python alone can make."""
     schemas = {Path("docs/reference/schemas") / name: content for name, content in schema.documents().items()}
     return {
         Path("crds") / crd.FILE_NAME: crd.crd_yaml(),
@@ -153,6 +154,6 @@ def _default(value: object) -> str:
 
 
 if __name__ == "__main__":
-    for path, content in generated().items():
+    for path, content in {**generated(), **kustomize.files()}.items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / path).write_text(content, encoding="utf-8")

@@ -5,6 +5,7 @@ import subprocess
 import threading
 
 import pytest
+import yaml
 
 from control_plane import definitions, plane, volumes
 from control_plane.chart import CHART, DIGEST, JOBS_CLOSED, MATRIX, PINNED, of_kind, render
@@ -13,13 +14,28 @@ from control_plane.fixtures import tool
 from control_plane.kubelet import Kubelet
 from control_plane.migrations import Work, is_ready, migration, operating
 from control_plane.scripts import Outcome
-from paritygate import clock
+from paritygate import __version__, clock
 from paritygate.cluster.configuration import load_settings
 
 
 def test_helm_finds_nothing_to_complain_about():
     settings = [f"--set=images.{one}.digest={DIGEST}" for one in ("worker", "server")]
     subprocess.run([tool("helm"), "lint", "--strict", "--quiet", str(CHART), *settings], check=True, timeout=60)
+
+
+def test_what_artifact_hub_is_told_holds(migrations, namespace):
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    told = {key.removeprefix("artifacthub.io/"): value for key, value in chart["annotations"].items()}
+    assert chart["appVersion"] == chart["version"] == __version__.partition(".dev")[0]
+    assert {change["kind"] for change in yaml.safe_load(told["changes"])} <= {
+        "added", "changed", "deprecated", "removed", "fixed", "security"}  # fmt: skip
+    (definition,) = of_kind(render(PINNED), "CustomResourceDefinition")
+    (described,) = yaml.safe_load(told["crds"])
+    assert described["name"] == definition["metadata"]["name"]
+    assert described["version"] == definition["spec"]["versions"][0]["name"]
+    (example,) = yaml.safe_load(told["crdsExamples"])
+    example["metadata"]["namespace"] = namespace
+    migrations.create(example, fieldValidation="Strict", dryRun="All")
 
 
 @pytest.fixture(scope="module")
