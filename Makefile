@@ -13,6 +13,8 @@ DEMO_LOCKS := requirements/demo.txt requirements/build.txt requirements/uv.txt
 PYTEST_ARGS ?= -n auto --dist loadfile
 # The cluster for tests; its modules lie beside those that tests share.
 CLUSTER := PYTHONPATH=$(CURDIR)/e2e:$(CURDIR)/tests $(BIN)/python -m cluster
+MODELS := $(CURDIR)/.build/models
+INSTALL := $(CURDIR)/$(BIN)/python -m cluster.install $(MODELS)
 E2E_ARGS ?=
 # What `control-plane` ends with where there is no Go.
 UNAVAILABLE := 69
@@ -20,7 +22,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-torch control-plane test e2e cluster cluster-down lint format generate lock bench bench-operator clean
+.PHONY: help setup demo demo-torch control-plane test e2e cluster demo-cluster cluster-down lint format generate lock bench bench-operator clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,9 +58,14 @@ e2e: $(VENV)/.complete $(TOOLS)/.complete ## Run the end-to-end tests on a clust
 	@$(CLUSTER) prepare
 	@$(CLUSTER) run -- $(CURDIR)/$(BIN)/python -m pytest e2e $(E2E_ARGS)
 
-cluster: $(VENV)/.complete $(TOOLS)/.complete ## Start such a cluster, leave it running, and print what to type next.
+cluster: $(VENV)/.complete $(TOOLS)/.complete ## Start such a cluster with all installed, leave it running, and print what to type next.
 	@$(CLUSTER) prepare
 	@$(CLUSTER) up --background
+	@$(CLUSTER) enter -- $(INSTALL)
+
+demo-cluster: $(VENV)/.complete $(TOOLS)/.complete ## The demo on such a cluster, which ends with it: a model that passes, two that are stopped.
+	@$(CLUSTER) prepare
+	@$(CLUSTER) run -- sh -c '$(INSTALL) && $(CURDIR)/$(BIN)/python examples/demo_cluster.py --models $(MODELS)'
 
 cluster-down: $(VENV)/.complete ## End the cluster that `make cluster` started.
 	@$(CLUSTER) down
