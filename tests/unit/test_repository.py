@@ -14,7 +14,7 @@ from paritygate.worker.findings import RULES
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "operator" / "paritygate"
 ERRORS = {"ConfigurationError", "InfrastructureError", "AgentError", "StageError"}
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*/*.md")])
 REASON = re.compile(r"[A-Z][A-Za-z0-9]+")
 
 
@@ -92,9 +92,17 @@ def test_headings_are_in_order_and_stand_once(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page):
     prose = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
-    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", prose):
+    for link, _, anchor in re.findall(r"\]\(([^)#]*)(#([^)]*))?\)", prose):
         if "://" not in link:
-            assert (page.parent / link).exists(), link
+            there = page.parent / link if link else page
+            assert there.exists(), link
+            assert not anchor or anchor in anchors(there), f"{link}#{anchor}"
+
+
+def anchors(page):
+    """As GitHub makes them of headings."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in found}
 
 
 def test_what_is_generated_is_committed():
