@@ -65,5 +65,5 @@ def test_what_was_migrated_answers_as_the_model_did(cluster, shared_namespace, w
     rows = pd.read_csv(trained / "wine" / "holdout.csv")
     table = rows.drop(columns="cultivar").to_numpy(np.float64)
     with cluster.forwarded(shared_namespace, "svc/wine", 80) as address:
-        answers = asked(address, wine["metadata"]["name"], {"X": table})
+        answers = asked(address, wine["metadata"]["name"], {"features": table})
     assert (answers["label"].ravel() == rows["cultivar"]).mean() > 0.9
