@@ -28,7 +28,7 @@ from suite.traffic import Load
 
 _CLUSTER = pytest.StashKey[Cluster]()
 _TOLD = pytest.StashKey[list[BaseException]]()
-SECONDS = 900
+SECONDS = 1200
 """A scenario's limit where it names none: on a busy machine each container of a pod takes many seconds to start."""
 
 

@@ -15,8 +15,8 @@ from suite.access import EXAMPLES, Cluster
 PHASES = ("Assessing", "Capturing", "Converting", "Validating", "RollingOut")
 RUNS = 5
 """Phases follow each other quickly: while another operator takes over, some pass unseen; the next run meets them."""
-SECONDS = 400
-pytestmark = pytest.mark.timeout(900)
+SECONDS = 800
+pytestmark = pytest.mark.timeout(1800)
 
 
 @contextlib.contextmanager
@@ -61,8 +61,8 @@ def migrated(cluster: Cluster, release, sigkill, namespace: str, left: list[str]
         if holds("Ready")(found):
             return found
         phase = found.get("status", {}).get("phase")
-        if phase in left:
-            sigkill(release.namespace, release.leader())
+        if phase in left and (leader := release.leader()):
+            sigkill(release.namespace, leader)
             left.remove(phase)
         assert clock.monotonic() < ends, f"after {SECONDS} s it is {phase}: {found.get('status')}"
         threading.Event().wait(0.05)

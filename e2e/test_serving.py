@@ -111,14 +111,17 @@ def test_waiting_for_the_other_outcome_ends_with_the_timeout(cluster, applied, s
 
 
 def test_the_watch_reads_like_a_story(cluster, applied, served, refused):
-    """One line for each step, none of it twice, and the last line of each migration is how it ended."""
+    """The steps in their order, none of them come back to, and the last line of each migration is how it ended."""
     lines = [line.split() for line in applied.watched.read_text().splitlines()]
     assert lines[0] == ["NAME", "READY", "PHASE", "SOURCE", "TARGET", "VERDICT", "SERVING", "AGE"]
     steps = {
         name: [line[2] for line in lines if line[0] == name and len(line) > 4] for name in ("tumours", "progression")
     }
     order = ["Assessing", "Capturing", "Converting", "Validating", "RollingOut", "Promoted"]
-    assert [step for step in order if step in steps["tumours"]] == list(dict.fromkeys(steps["tumours"]))
+    # Between them it may say what a pod waits for.
+    seen = [step for step in steps["tumours"] if step in order]
+    assert sorted(seen, key=order.index) == seen
+    assert {"Converting", "Validating", "RollingOut", "Promoted"} <= set(seen)
     assert steps["tumours"][-1] == "Promoted"
     assert steps["progression"][-1] == "ParityFailed"
     last = [line for line in lines if line[0] == "tumours"][-1]

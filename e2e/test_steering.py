@@ -56,7 +56,13 @@ def running(cluster: Cluster, namespace: str) -> Object:
         statuses = [(pod, one) for pod in pods for one in pod["status"].get("initContainerStatuses", ())]
         return next((pod for pod, one in statuses if "running" in one["state"]), None)
 
-    return cluster.until(found, "a Job's pod runs", 60)
+    return cluster.until(found, "a Job's pod runs", 180)
+
+
+def serving(cluster: Cluster, namespace: str) -> set[str]:
+    """UIDs of the pods that serve."""
+    pods = cluster.api.list("Pod", namespace, labelSelector="paritygate.dev/revision")
+    return {pod["metadata"]["uid"] for pod in pods}
 
 
 def test_an_edit_in_the_middle_of_a_run_starts_it_anew(cluster, namespace, apply, answers):
@@ -77,7 +83,7 @@ def test_suspension_stops_the_work_and_resumption_brings_it_to_its_end(cluster, 
     running(cluster, namespace)
     patch(cluster, namespace, '{"suspend": true}')
     cluster.waits(namespace, "tumours", "Suspended")
-    cluster.api.until_listed("Pod", namespace, bool, count=0)
+    cluster.api.until_listed("Pod", namespace, bool, count=0, seconds=120)
     threading.Event().wait(QUIET)
     for kind in ("Job", "Pod", "Deployment", "Service"):
         assert cluster.api.list(kind, namespace) == []
@@ -89,11 +95,11 @@ def test_suspension_stops_the_work_and_resumption_brings_it_to_its_end(cluster, 
 def test_what_serves_stays_under_retain_is_taken_over_and_goes_under_delete(cluster, namespace, apply, answers):
     apply("migration.yaml")
     cluster.waits(namespace, "tumours", "Ready")
-    (deployment,) = cluster.api.list("Deployment", namespace)
+    (deployment,), servers = cluster.api.list("Deployment", namespace), serving(cluster, namespace)
 
     # `Retain`, the default: what serves outlives its migration.
     cluster.kubectl("delete", "mm", "tumours", namespace=namespace)
-    cluster.api.until_listed("Job", namespace, bool, count=0)
+    cluster.api.until_listed("Job", namespace, bool, count=0, seconds=120)
     threading.Event().wait(QUIET)
     assert answers() == "tumours"
 
@@ -102,6 +108,7 @@ def test_what_serves_stays_under_retain_is_taken_over_and_goes_under_delete(clus
     cluster.waits(namespace, "tumours", "Ready")
     (same,) = cluster.api.list("Deployment", namespace)
     assert same["metadata"]["uid"] == deployment["metadata"]["uid"]
+    assert serving(cluster, namespace) == servers
 
     # `Delete`: all of it goes with the migration.
     patch(cluster, namespace, '{"deletionPolicy": "Delete"}')
@@ -109,4 +116,4 @@ def test_what_serves_stays_under_retain_is_taken_over_and_goes_under_delete(clus
     cluster.api.until("Deployment", same["metadata"]["name"], namespace, lambda d: d["metadata"].get("ownerReferences"))
     cluster.kubectl("delete", "mm", "tumours", namespace=namespace)
     for kind in ("Service", "Deployment", "PodDisruptionBudget", "Job", "Pod"):
-        cluster.api.until_listed(kind, namespace, bool, count=0, seconds=60)
+        cluster.api.until_listed(kind, namespace, bool, count=0, seconds=120)

@@ -51,9 +51,9 @@ class Served:
     def until_replaced(self, before: dict[str, str]) -> None:
         """Returns once none of these pods is there, and two others are ready."""
         revision = self.revision()
-        self.cluster.until(lambda: not before.keys() & self.pods().keys(), "the pods before are gone")
+        self.cluster.until(lambda: not before.keys() & self.pods().keys(), "the pods before are gone", 180)
         self.cluster.api.until(
-            "Deployment", revision, self.namespace, lambda d: d["status"].get("readyReplicas") == 2, 60
+            "Deployment", revision, self.namespace, lambda d: d["status"].get("readyReplicas") == 2, 180
         )
 
 
@@ -101,8 +101,8 @@ def test_a_better_model_takes_over_and_only_it_answers_afterwards(served, flow):
     promoted = served.apply("better.yaml", "Ready")
     second = served.revision()
     assert second != first
-    served.cluster.api.until_gone("Deployment", first, served.namespace, 60)
-    served.cluster.until(lambda: not served.pods(first), "the pods of the first revision are gone")
+    served.cluster.api.until_gone("Deployment", first, served.namespace, 120)
+    served.cluster.until(lambda: not served.pods(first), "the pods of the first revision are gone", 120)
     gone = clock.now().timestamp()
     assert_nothing_lost(flow)
     flipped = datetime.fromisoformat(promoted["status"]["history"][0]["promotedAt"]).timestamp()
@@ -156,10 +156,10 @@ def test_a_server_that_is_killed_costs_only_what_comes_before_the_node_notices(s
     killed = clock.now().timestamp()
     sigkill(served.namespace, pod)
     served.cluster.api.until(
-        "Pod", pod, served.namespace, lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1, 60
+        "Pod", pod, served.namespace, lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1, 180
     )
     served.cluster.api.until(
-        "Deployment", served.revision(), served.namespace, lambda d: d["status"].get("readyReplicas") == 2, 60
+        "Deployment", served.revision(), served.namespace, lambda d: d["status"].get("readyReplicas") == 2, 180
     )
     threading.Event().wait(2)
     flow.stop()

@@ -88,7 +88,7 @@ class Cluster:
         else:
             self.kubectl("apply", "-f", "-", given=manifest, namespace=namespace)
 
-    def waits(self, namespace: str, name: str, condition: str, seconds: int = 400) -> None:
+    def waits(self, namespace: str, name: str, condition: str, seconds: int = 800) -> None:
         """`kubectl wait` for a condition of a migration. AssertionError: it does not come; with how things stand."""
         ended = self.kubectl(
             "wait", f"--for=condition={condition}", f"mm/{name}", f"--timeout={seconds}s",

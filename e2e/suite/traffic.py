@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     import tritonclient.http as triton
 
 _SCRIPT: Final = Path(__file__).parents[1] / "load.py"
-_START_SECONDS: Final = 60.0
+_START_SECONDS: Final = 180.0
 RATE: Final = 100
 
 
@@ -60,7 +60,7 @@ class Traffic:
         # Where it ended by itself meanwhile there is nobody to tell.
         self._cluster.kubectl("exec", self._pod, "--", "python3", "-c", *ends, namespace=self._namespace, check=False)
         done = self._cluster.api.until(
-            "Pod", self._pod, self._namespace, lambda p: p["status"]["phase"] in {"Succeeded", "Failed"}, 60
+            "Pod", self._pod, self._namespace, lambda p: p["status"]["phase"] in {"Succeeded", "Failed"}, 180
         )
         log = self._cluster.kubectl("logs", self._pod, namespace=self._namespace).stdout
         assert done["status"]["phase"] == "Succeeded", log
