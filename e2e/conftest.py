@@ -156,8 +156,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     found = item.config.stash.get(_CLUSTER, None)
     if report.failed and found is not None and _is_news(item, call):
         try:
-            report.sections += list(evidence.gathered(found))
-        except Exception as error:  # noqa: BLE001 - the failure itself must be told whatever else fails
+            for section in evidence.gathered(found):
+                report.sections.append(section)
+        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - the failure is told whatever else fails
             report.sections.append(("cluster", f"could not be asked: {error!r}"))
     return report
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from suite.access import Cluster
 from suite.release import NAMESPACE, Release
 
+_SECONDS = 20.0
+"""For each question: a cluster that does not answer is not asked on, and the failure is told without."""
 _KINDS = "modelmigrations,pods,jobs,deployments,replicasets,services,endpointslices,pvc"
 
 
@@ -38,5 +40,5 @@ def _is_suspicious(pod: dict) -> bool:
 
 
 def _said(cluster: Cluster, namespace: str, *arguments: str) -> str:
-    ended = cluster.kubectl(*arguments, namespace=namespace, check=False)
+    ended = cluster.kubectl(*arguments, namespace=namespace, check=False, seconds=_SECONDS)
     return ended.stdout + ended.stderr
