@@ -22,7 +22,7 @@ import demo
 MANIFESTS = "examples/05-cluster"
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = "--timeout=10m"
-FORWARD_SECONDS = 20.0
+FORWARD_SECONDS = 60.0
 
 
 class Cluster:
@@ -49,7 +49,7 @@ class Cluster:
     def forwarded(self, service: str) -> Iterator[str]:
         """The address at which a Service answers here while this is entered."""
         arguments = ("port-forward", f"service/{service}", ":80")
-        self._show((*arguments, "&"))
+        self._show(arguments)
         with subprocess.Popen([self._kubectl, *self._in(arguments)], stdout=subprocess.PIPE, text=True) as forward:
             late = threading.Timer(FORWARD_SECONDS, forward.kill)
             late.start()
