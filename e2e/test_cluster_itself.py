@@ -144,7 +144,10 @@ def test_one_whose_daemon_is_killed_leaves_nothing_to_the_next(disk):
     environment |= {"PARITYGATE_CLUSTER": "bare", "PARITYGATE_CLUSTER_FOLDER": str(disk)}
     environment["PYTHONPATH"] = os.pathsep.join(str(bare.ROOT / name) for name in ("e2e", "tests"))
     run = [sys.executable, "-m", "cluster", "run", "--"]
-    image = json.loads(Path(os.environ["PARITYGATE_IMAGES"]).read_text())["base"]["reference"]
+    images = json.loads(Path(os.environ["PARITYGATE_IMAGES"]).read_text())
+    image = images["base"]["reference"]
+    (disk / "images.json").write_text(json.dumps({name: images[name] for name in ("base", "pause")}))
+    environment["PARITYGATE_IMAGES"] = str(disk / "images.json")
     pod = "kubectl run sleeper --image=$0 --command -- sleep 600 && kubectl wait --for=condition=Ready pod/sleeper"
     with subprocess.Popen([*run, "sh", "-c", f"{pod} && sleep 600", image], env=environment) as user:
         until(lambda: user.poll() is not None or list(disk.glob(f"{PREFIX}*/state.json")), 120)
@@ -158,6 +161,6 @@ def test_one_whose_daemon_is_killed_leaves_nothing_to_the_next(disk):
     assert folder.exists()
     done = subprocess.run([*run, "true"], env=environment, check=False)
     assert done.returncode == 0
-    assert list(disk.iterdir()) == []
+    assert [path.name for path in disk.iterdir()] == ["images.json"]
     assert list(Path("/sys/fs/cgroup").glob(f"**/{folder.name}")) == []
     assert str(disk) not in Path("/proc/mounts").read_text()

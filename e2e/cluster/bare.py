@@ -23,7 +23,7 @@ BUILD: Final = ROOT / ".build" / "cluster"
 """What is there for the cluster that is kept, and logs of the last one."""
 TOOLS: Final = ROOT / ".build" / "tools"
 """kubectl and helm, as `make test` installs them."""
-_START_SECONDS: Final = 300.0
+_START_SECONDS: Final = 600.0
 _STOP_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
 _LONGEST_PLACE: Final = 50

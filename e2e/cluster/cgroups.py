@@ -13,6 +13,10 @@ _SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
 _UNIFIED: Final = "cgroup.controllers"
 """The file that a hierarchy of version 2 has."""
+_SHARES: Final = "cpu.shares"
+_COMPONENTS: Final = "components"
+_WEIGHT: Final = 8
+"""Times a usual group's. On a machine that is busy otherwise an API server that waits for its turn ends by itself."""
 _WANTED: Final = ("cpu", "cpuset", "hugetlb", "io", "memory", "pids")
 
 
@@ -22,6 +26,7 @@ def make(name: str, root: Path = ROOT) -> None:
         _delegate(root)
         (root / name).mkdir()
         _delegate(root / name)
+        (root / name / "cpu.weight").write_text(f"{100 * _WEIGHT}")
         return
     for hierarchy in _hierarchies(root):
         if (hierarchy / _UNIFIED).exists():
@@ -30,6 +35,16 @@ def make(name: str, root: Path = ROOT) -> None:
         for file in ("cpuset.cpus", "cpuset.mems"):
             if (hierarchy / file).exists():
                 (hierarchy / name / file).write_text((hierarchy / file).read_text())
+        if (hierarchy / _SHARES).exists():
+            (hierarchy / name / _SHARES).write_text(f"{1024 * _WEIGHT}")
+
+
+def join(name: str, process: int, root: Path = ROOT) -> None:
+    """Lets a process, and what it will start, have the processor that the group has, beside its pods."""
+    found = [root] if (root / _UNIFIED).exists() else [h for h in _hierarchies(root) if (h / _SHARES).exists()]
+    for hierarchy in found:
+        (hierarchy / name / _COMPONENTS).mkdir()
+        (hierarchy / name / _COMPONENTS / "cgroup.procs").write_text(str(process))
 
 
 def remove(name: str, root: Path = ROOT) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 import httpx
 
-from cluster import components, config, images, layout, manifests, programs
+from cluster import cgroups, components, config, images, layout, manifests, programs
 from cluster.isolation import connect, isolate
 from cluster.layout import ADDRESS, CONTAINERD, NODE, PORT, Layout
 from control_plane import certificates
@@ -27,7 +27,7 @@ from control_plane.daemon import kubeconfig
 from paritygate import clock
 from paritygate.local.processes import tail
 
-_SECONDS: Final = 120.0
+_SECONDS: Final = 300.0
 _POLL_SECONDS: Final = 0.05
 _DNS_SECONDS: Final = 1.0
 # A question for the address (type 1, class 1) of the API server's Service.
@@ -51,6 +51,7 @@ class _Node:
 
     def start(self) -> None:
         isolate(self.layout)
+        cgroups.join(self.layout.folder.name, os.getpid())
         self._write_files()
         connect(self.layout)
         found = components.Programs(programs.kubernetes(), programs.coredns(), programs.local_path())

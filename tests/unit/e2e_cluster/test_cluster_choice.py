@@ -152,5 +152,8 @@ def test_a_hierarchy_of_version_2_lends_its_controllers(tmp_path):
     for name in ("cgroup.controllers", "cgroup.subtree_control"):
         (tmp_path / name).touch()
     cgroups.make("ours", tmp_path)
+    cgroups.join("ours", 42, tmp_path)
+    assert (tmp_path / "ours" / "components" / "cgroup.procs").read_text() == "42"
+    assert (tmp_path / "ours" / "cpu.weight").read_text() == "800"
     assert (tmp_path / "ours" / "cgroup.subtree_control").read_text() == "+pids"
     assert Path(tmp_path, "cgroup.subtree_control").read_text() == "+pids"
