@@ -17,6 +17,7 @@ import pytest
 
 from control_plane import plane
 from control_plane.client import Object
+from control_plane.nothing_skipped import pytest_sessionfinish
 from suite import access, evidence
 from suite import release as releases
 from suite import store as stores
@@ -25,6 +26,8 @@ from suite.killing import Killer
 from suite.release import Release
 from suite.store import Store
 from suite.traffic import Load
+
+__all__ = ["pytest_sessionfinish"]
 
 _CLUSTER = pytest.StashKey[Cluster]()
 _TOLD = pytest.StashKey[list[BaseException]]()
