@@ -24,7 +24,7 @@ STAND_IN: Final = "paritygate.dev/stand-in"
 """The label that tells this node from one with a kubelet."""
 AUDIT: Final = "audit.json"
 """The policy by which requests are recorded, where there is one in the folder."""
-_READY_SECONDS: Final = 60.0
+_READY_SECONDS: Final = 150.0
 _POLL_SECONDS: Final = 0.02
 _CONTROLLERS: Final = (
     "bootstrap-signer-controller,cronjob-controller,daemonset-controller,deployment-controller,disruption-controller,"

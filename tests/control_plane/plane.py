@@ -24,7 +24,7 @@ from control_plane.lifetime import StartFailed
 
 _PREFIX: Final = "paritygate-control-plane-"
 _DAEMON: Final = "control_plane.daemon"
-_START_SECONDS: Final = 90.0
+_START_SECONDS: Final = 180.0
 
 
 @dataclass(frozen=True)
