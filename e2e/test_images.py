@@ -25,9 +25,9 @@ def writable(folder):
         pathlib.Path(folder, "written").write_text("")
     except OSError as error:
         return error.strerror
-certificates = lambda path: set(re.findall("-----BEGIN.*?-----END", path.read_text(), re.S))
-shipped = [path for path in pathlib.Path("/usr/share/ca-certificates").rglob("*.crt")]
-bundle = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
+def certificates(folder):
+    files = [path for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+    return {one for path in files for one in re.findall("-----BEGIN.*?-----END", path.read_text(), re.S)}
 kinds = (".cfg", ".json", ".toml", ".pth")
 texts = [path for path in pathlib.Path("/opt/paritygate").rglob("*") if path.suffix in kinds]
 json.dump({
@@ -38,7 +38,7 @@ json.dump({
     "left": [path for path in ("/etc/pip.conf", "/run/package-index-ca.pem", "/source", "/wheels", "/opt/build")
              if os.path.lexists(path)],
     "environment": [name for name in os.environ if name.startswith("PIP_")],
-    "strangers": bundle.exists() and len(certificates(bundle) - set().union(*map(certificates, shipped))),
+    "strangers": len(certificates("/etc/ssl/certs") - certificates("/usr/share/ca-certificates")),
     "addresses": [str(path) for path in texts for word in sys.argv[2:] if word in path.read_text()],
 }, sys.stdout)
 """
