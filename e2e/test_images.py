@@ -27,7 +27,7 @@ def writable(folder):
         return error.strerror
 def certificates(folder):
     files = [path for path in pathlib.Path(folder).rglob("*") if path.is_file()]
-    return {one for path in files for one in re.findall("-----BEGIN.*?-----END", path.read_text(), re.S)}
+    return {one for path in files for one in re.findall("-----BEGIN.*?-----END", path.read_text(errors="replace"), re.S)}
 kinds = (".cfg", ".json", ".toml", ".pth")
 texts = [path for path in pathlib.Path("/opt/paritygate").rglob("*") if path.suffix in kinds]
 json.dump({
