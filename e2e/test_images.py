@@ -26,8 +26,8 @@ def writable(folder):
     except OSError as error:
         return error.strerror
 def certificates(folder):
-    files = [path for path in pathlib.Path(folder).rglob("*") if path.is_file()]
-    return {one for path in files for one in re.findall("-----BEGIN.*?-----END", path.read_text(errors="replace"), re.S)}
+    texts = [path.read_text(errors="replace") for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+    return {one for text in texts for one in re.findall("-----BEGIN.*?-----END", text, re.S)}
 kinds = (".cfg", ".json", ".toml", ".pth")
 texts = [path for path in pathlib.Path("/opt/paritygate").rglob("*") if path.suffix in kinds]
 json.dump({
