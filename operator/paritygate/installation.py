@@ -12,6 +12,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, distributions
 from typing import Final
 
+from paritygate.agent.environment import fields_of
 from paritygate.api.digests import digest_of
 from paritygate.api.spec import SourceFormat
 
@@ -62,7 +63,7 @@ def _digest(packages: Mapping[str, str]) -> str:
 
 @cache
 def _installed() -> tuple[tuple[str, str], ...]:
-    return tuple((_normal(one.metadata["Name"] or ""), one.version) for one in distributions())
+    return tuple((_normal(fields["Name"] or ""), fields["Version"]) for fields in map(fields_of, distributions()))
 
 
 @cache  # what is installed does not change under a running process
@@ -81,8 +82,9 @@ def _reachable(extras: tuple[str, ...]) -> Mapping[str, str]:
             package = distribution(name)
         except PackageNotFoundError:
             continue  # meant for another platform, or an extra that is not installed
-        found[name] = package.version
-        for line in package.requires or ():
+        fields = fields_of(package)
+        found[name] = fields["Version"]
+        for line in fields.get_all("Requires-Dist") or package.requires or ():
             waiting.extend(_needed(line, extra))
     return found
 

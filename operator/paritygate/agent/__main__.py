@@ -15,7 +15,8 @@ def main(arguments=None):
     if arguments[:1] == ["stand-by"]:
         from paritygate.agent import standby
 
-        told = standby.told(standby.of_source(*arguments[1:]))
+        standby.prepare(standby.of_source(*arguments[1:]))
+        told = standby.told()
         return 0 if told is None else main(told)
     parser = argparse.ArgumentParser(prog="paritygate-agent")
     commands = parser.add_subparsers(dest="command")

@@ -1,5 +1,6 @@
 """The environment in which the source ran: versions of what can change an answer."""
 
+import email
 import platform
 import sys
 from collections import OrderedDict
@@ -38,7 +39,13 @@ def _distributions():
             return [(one.project_name, one.version) for one in pkg_resources.working_set]
     found = []
     for one in metadata.distributions():
-        name = one.metadata["Name"]
-        if name:
-            found.append((name, one.version))
+        fields = fields_of(one)
+        if fields["Name"]:
+            found.append((fields["Name"], fields["Version"]))
     return found
+
+
+def fields_of(distribution):
+    """The metadata of a distribution of importlib, without the description, which takes longest to read."""
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO")
+    return email.message_from_string(text.partition("\n\n")[0]) if text else distribution.metadata

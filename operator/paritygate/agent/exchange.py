@@ -115,20 +115,31 @@ def _encode(column):
 
 
 def _encode_text(array, flat):
-    blobs, missing = [], np.zeros(len(flat), dtype=bool)
-    for position, value in enumerate(flat):
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            missing[position] = True
-            blobs.append(b"")
-        elif isinstance(value, bytes):
-            blobs.append(value)
-        elif isinstance(value, str):
-            blobs.append(value.encode("utf-8"))
-        else:
-            raise TypeError("holds a %s (%r) among text" % (type(value).__name__, value))
-    offsets = np.concatenate([[0], np.cumsum([len(blob) for blob in blobs])]).astype(np.int64)
+    values, missing = flat.tolist(), np.zeros(len(flat), dtype=bool)
+    if set(map(type, values)) == {str}:
+        blobs = _encoded(values)
+    else:
+        blobs = []
+        for position, value in enumerate(values):
+            if value is None or (isinstance(value, float) and math.isnan(value)):
+                missing[position] = True
+                blobs.append(b"")
+            elif isinstance(value, bytes):
+                blobs.append(value)
+            elif isinstance(value, str):
+                blobs.append(value.encode("utf-8"))
+            else:
+                raise TypeError("holds a %s (%r) among text" % (type(value).__name__, value))
+    offsets = np.zeros(len(blobs) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, blobs), np.int64, len(blobs)), out=offsets[1:])
     parts = OrderedDict(data=np.frombuffer(b"".join(blobs), dtype=np.uint8), offsets=offsets, missing=missing)
     return {"kind": "text", "shape": list(array.shape), "parts": list(parts)}, parts
+
+
+def _encoded(texts):
+    """Each text as UTF-8; a text that comes again is encoded once."""
+    known = {text: text.encode("utf-8") for text in set(texts)}
+    return [known[text] for text in texts]
 
 
 def _encode_ragged(flat):
@@ -163,13 +174,13 @@ def _decode(entry, parts):
 def _decode_text(data, offsets, missing):
     flat = np.empty(len(missing), dtype=object)
     blob, places = data.tobytes(), offsets.tolist()
-    bounds = [slice(*places[row : row + 2]) for row in range(len(missing))]
+    starts, ends = places[:-1], places[1:]
     try:
         text = blob.decode("ascii")
     except UnicodeDecodeError:
-        flat[:] = [blob[piece].decode("utf-8") for piece in bounds]
+        flat[:] = [blob[start:end].decode("utf-8") for start, end in zip(starts, ends)]
     else:
         # Cut once as text: to decode each piece takes ten times as long.
-        flat[:] = [text[piece] for piece in bounds]
+        flat[:] = [text[start:end] for start, end in zip(starts, ends)]
     flat[missing] = None
     return flat

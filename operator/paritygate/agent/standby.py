@@ -23,16 +23,19 @@ def of_source(source_format):
     return ("paritygate.agent.capture",) + _FRAMEWORKS.get(source_format, ())
 
 
-def told(modules):
-    """Imports `modules`, and then gives the arguments that are told on standard input; None = nobody will.
+def prepare(modules):
+    """Imports `modules`. What cannot be imported is told of by the work, which knows what it is for."""
+    for module in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+
+
+def told():
+    """The arguments that are told on standard input; None = nobody will.
 
     They come as one line of JSON with `arguments`, `environment` (variables to set), `log` (a file to which both
     streams go from then on) and, if standard output goes elsewhere, `output`.
     """
-    for module in modules:
-        # What cannot be imported is told of by the work, which knows what it is for.
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
     line = sys.stdin.readline()
     if not line.endswith("\n"):
         return None

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from jinja2 import Environment as Templates
-from jinja2 import PackageLoader, StrictUndefined
+from jinja2 import PackageLoader, StrictUndefined, Template
 
 from paritygate.api.report import Check, Environment, Measurement, ParityReport, Verdict, WorstRow
 from paritygate.core.verdict import result_of_measurement
@@ -18,10 +18,15 @@ MOST_MEASUREMENTS = 200
 
 def render(report: ParityReport) -> str:
     """The page for `report`, as a whole HTML document."""
-    return _templates().get_template("report.html.jinja").render(_view(report))
+    return template().render(_view(report))
 
 
 @cache
+def template() -> Template:
+    """The page's template, compiled."""
+    return _templates().get_template("report.html.jinja")
+
+
 def _templates() -> Templates:
     templates = Templates(
         loader=PackageLoader("paritygate.report"),

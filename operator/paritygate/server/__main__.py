@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given == ["stand-by"]:
         from paritygate.agent import standby  # noqa: PLC0415 - the identity does without
 
-        told = standby.told(_SERVING)
+        standby.prepare(_SERVING)
+        told = standby.told()
         return 0 if told is None else main(told)
     try:
         options = _options(given)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from paritygate.agent import standby
 
 _STAGES: Final = {
     "convert": ("paritygate.worker.convert",),
-    "validate": ("paritygate.worker.validate", "paritygate.report.html"),
+    "validate": ("paritygate.worker.validate",),
 }
 _TORCH: Final = (
     "paritygate.worker.sources._torch_export",
@@ -40,5 +41,11 @@ _FORMATS: Final = {
 def wait(stage: str, source_format: str) -> list[str] | None:
     """The arguments of the stage, once they are told on standard input; None = nobody will."""
     modules = (*_STAGES[stage], *(_FORMATS.get(source_format, ()) if stage == "convert" else ()))
-    told: list[str] | None = standby.told(modules)
+    standby.prepare(modules)
+    if stage == "validate":
+        with contextlib.suppress(ImportError):
+            from paritygate.report import html  # noqa: PLC0415 - needs the extra `report`
+
+            html.template()
+    told: list[str] | None = standby.told()
     return told

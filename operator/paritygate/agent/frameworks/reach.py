@@ -21,8 +21,9 @@ def leaves(subject, masks, seen, rows, visits):
     `masks`: per tree, (nodes,) bool of its leaves; `seen`: (leaves,) bool reached before, None = none. `visits(trees)`
     gives the number of each of these trees with the (rows,) numbers of the nodes where the rows end.
     """
-    ends = np.cumsum([np.count_nonzero(mask) for mask in masks])
-    starts = ends - [np.count_nonzero(mask) for mask in masks]
+    counts = [np.count_nonzero(mask) for mask in masks]
+    ends = np.cumsum(counts)
+    starts = ends - counts
     reached = np.zeros(int(ends[-1]), dtype=bool)
     left = [tree for tree in range(len(masks)) if seen is None or not seen[starts[tree] : ends[tree]].all()]
     for tree, nodes in visits(left):
@@ -63,11 +64,20 @@ def of_encoder(path, encoder, given):
     return found
 
 
-def of_trees(path, estimator, given, seen, workers):
-    """Leaves reached of a scikit-learn tree, forest or gradient boosting model; empty for others.
+class Forest(object):
+    """A scikit-learn estimator, and which nodes of its trees are leaves, which is looked up once."""
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+        self.masks = None
+
+
+def of_trees(path, forest, given, seen, workers):
+    """Leaves reached of a tree, forest or gradient boosting model as a `Forest`; empty for others.
 
     `seen`: leaves reached before, by path; `workers`: threads that look at trees side by side.
     """
+    estimator = forest.estimator
     if hasattr(estimator, "_predictors"):
         return [_of_histograms(path, estimator, given, seen)]
     if not hasattr(estimator, "apply"):
@@ -76,7 +86,8 @@ def of_trees(path, estimator, given, seen, workers):
         parts = [estimator]
     else:
         parts = list(np.asarray(estimator.estimators_, dtype=object).reshape(-1))
-    masks = [part.tree_.children_left == -1 for part in parts]
+    if forest.masks is None:
+        forest.masks = [part.tree_.children_left == -1 for part in parts]
     dense = isinstance(given, np.ndarray) and given.ndim == 2 and given.dtype.kind in "fiub"
 
     def visits(trees):
@@ -93,7 +104,7 @@ def of_trees(path, estimator, given, seen, workers):
         with ThreadPoolExecutor(workers) as pool:
             return itertools.chain.from_iterable(pool.map(some, (trees[start::workers] for start in range(workers))))
 
-    return [leaves(path, masks, seen.get((path, LEAVES)), _rows(given), visits)]
+    return [leaves(path, forest.masks, seen.get((path, LEAVES)), _rows(given), visits)]
 
 
 def has_trees(estimator):

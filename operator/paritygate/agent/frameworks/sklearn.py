@@ -85,6 +85,7 @@ class SklearnModel(Model):
         self.frame = False
         self.names = None
         self.overheard = Overheard(native)
+        self.forests = {}
 
     def settle(self, inputs):
         if self.methods == ["predict", "predict_proba"]:
@@ -166,7 +167,8 @@ class SklearnModel(Model):
             path = "/".join(visit.path) or type(visit.estimator).__name__
             found += reach.of_encoder(path, visit.estimator, visit.given)
             if visit.made is None:
-                found += reach.of_trees(path, visit.estimator, visit.given, seen, self.workers)
+                forest = self.forests.setdefault(path, reach.Forest(visit.estimator))
+                found += reach.of_trees(path, forest, visit.given, seen, self.workers)
                 own = getattr(visit.estimator, "_preprocessor", None)
                 for inner in pipelines.visits(own, visit.given) if own is not None else ():
                     found += reach.of_encoder(path, inner.estimator, inner.given)

@@ -10,6 +10,7 @@ _CATEGORICAL = 1
 """Bit of LightGBM's decision type."""
 _CELLS = 1 << 20
 """Cells that a scaler is given at once."""
+_NO_SPLITS = (np.zeros(0, dtype=np.int64), np.zeros(0))
 _SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 
 
@@ -19,11 +20,10 @@ def thresholds_of_sklearn(estimator, matrix, names):
     while hasattr(last, "steps"):
         before += [step for _, step in last.steps[:-1]]
         last = last.steps[-1][1]
-    splits, found = {}, {}
-    for feature, value in _splits(last):
-        splits.setdefault(feature, set()).add(value)
-    for feature, values in splits.items():
-        place = (feature, np.asarray(sorted(values)))
+    features, values = (np.concatenate(parts) for parts in zip(_NO_SPLITS, *_splits(last)))
+    found = {}
+    for feature in np.unique(features):
+        place = (int(feature), np.unique(values[features == feature]))
         for step in reversed(before + _own_preprocessor(last)):
             place = _back(step, *place) if place else None
         if place:
@@ -73,29 +73,28 @@ def thresholds(found, matrix, names):
 
 
 def _splits(estimator):
-    """(feature, threshold) of every numerical split of a tree, forest or gradient boosting model."""
+    """(features, thresholds) of the numerical splits of each tree of a tree, forest or gradient boosting model."""
     if hasattr(estimator, "_predictors"):
         for split in _histogram_splits(estimator):
             yield split
     elif hasattr(estimator, "tree_"):
-        tree = estimator.tree_
-        for feature, value in zip(tree.feature, tree.threshold):
-            if feature >= 0:
-                yield int(feature), float(value)
+        features = estimator.tree_.feature
+        inner = features >= 0
+        yield features[inner], estimator.tree_.threshold[inner]
     elif hasattr(estimator, "estimators_"):
         drawn = getattr(estimator, "estimators_features_", None)
         for place, part in enumerate(np.asarray(estimator.estimators_, dtype=object).reshape(-1)):
-            for feature, value in _splits(part):
+            for features, values in _splits(part):
                 # Bags and isolation forests give each tree some of the columns, which it counts from 0.
-                yield (feature if drawn is None else int(drawn[place][feature])), value
+                yield (features if drawn is None else np.asarray(drawn[place])[features]), values
 
 
 def _histogram_splits(estimator):
     predictors = getattr(estimator, "_predictors", ())
     for predictor in (one for several in predictors for one in several):
-        for node in predictor.nodes:
-            if not node["is_leaf"] and not node["is_categorical"]:
-                yield int(node["feature_idx"]), float(node["num_threshold"])
+        nodes = predictor.nodes
+        inner = nodes[(nodes["is_leaf"] == 0) & (nodes["is_categorical"] == 0)]
+        yield inner["feature_idx"].astype(np.int64), inner["num_threshold"].astype(np.float64)
 
 
 def _own_preprocessor(estimator):

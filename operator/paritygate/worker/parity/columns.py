@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
+_NARROW: Final = 4096
+"""Range of integers up to which they are told apart by a table."""
 
 
 def is_ragged(column: Array) -> bool:
@@ -99,15 +101,37 @@ def _mixed(numbers: Array) -> Array:
 def factorized(values: Array) -> tuple[Array, list[Any]]:
     """(rows,) codes from 0 and the value of each, missing values as one; in order of first appearance."""
     if values.dtype.kind in "OUS":
-        known: dict[Any, int] = {}
-        keys = [None if _is_missing(value) else value for value in values.tolist()]
-        codes = np.fromiter((known.setdefault(key, len(known)) for key in keys), np.int64, len(keys))
-        return codes, list(known)
+        # Each value as itself, unless it is missing; most come often, so that this is asked of few.
+        keys = values.tolist()
+        shown = {value: None if _is_missing(value) else value for value in dict.fromkeys(keys)}
+        known = {value: code for code, value in enumerate(dict.fromkeys(shown.values()))}
+        codes = {value: known[key] for value, key in shown.items()}
+        return np.fromiter(map(codes.__getitem__, keys), np.int64, len(keys)), list(known)
+    narrow = _narrow(values)
+    if narrow is not None:
+        return narrow
     _, first, sorted_codes = np.unique(values, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")
     places = np.empty_like(order)
     places[order] = np.arange(len(order))
     return places[sorted_codes], [value.item() for value in values[first[order]]]
+
+
+def _narrow(values: Array) -> tuple[Array, list[Any]] | None:
+    """As `factorized`, without sorting: of integers that lie close together, such as classes; None = others."""
+    if values.dtype.kind not in "iu" or not len(values):
+        return None
+    low, high = int(values.min()), int(values.max())
+    if high - low > _NARROW or high > np.iinfo(np.int64).max:
+        return None
+    places = values.astype(np.int64) - low
+    first = np.full(high - low + 1, len(values))
+    # Backwards, so that what is written last stays: the first row of each.
+    first[places[::-1]] = np.arange(len(values) - 1, -1, -1)
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(values))]
+    codes = np.empty(high - low + 1, dtype=np.int64)
+    codes[order] = np.arange(len(order))
+    return codes[places], [int(place) + low for place in order]
 
 
 def _is_missing(value: object) -> bool:
