@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -24,12 +24,14 @@ def told_apart(values):
     return codes, known
 
 
+@settings(max_examples=60, deadline=None)
 @given(arrays.arrays(st.sampled_from(["i1", "u1", "i8", "u8"]), st.integers(0, 20)))
 def test_integers_of_any_range(values):
     codes, known = factorized(values)
     assert (codes.tolist(), known) == told_apart(values)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(2**63 - 3, 2**63 + 3), min_size=1))
 def test_integers_that_are_large_and_close_together(numbers):
     values = np.asarray(numbers, dtype=np.uint64)
