@@ -17,7 +17,7 @@ def told_apart(values):
     """What `factorized` should give, one value after the other."""
     known, codes = [], []
     for value in values.tolist():
-        key = None if value is None or value != value else value
+        key = None if value is None or (isinstance(value, float) and math.isnan(value)) else value
         codes.append(known.index(key) if key in known else len(known))
         if codes[-1] == len(known):
             known.append(key)
