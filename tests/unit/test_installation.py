@@ -11,7 +11,13 @@ from paritygate.api.spec import SourceFormat
 
 class Package:
     def __init__(self, name, version="1", requires=()):
-        self.metadata, self.version, self.requires = {"Name": name}, version, list(requires)
+        self.name, self.requires = name, list(requires)
+        self._fields = [("Name", name), ("Version", version), *(("Requires-Dist", one) for one in requires)]
+
+    def read_text(self, file):
+        """Metadata as packages carry it, with a description that is not to be read as a field."""
+        fields = "".join(f"{name}: {value}\n" for name, value in self._fields)
+        return f"{fields}\nVersion: of the description" if file == "METADATA" else None
 
 
 @pytest.fixture
@@ -19,7 +25,7 @@ def install(monkeypatch):
     """Pretends that packages are installed, and forgets what was read before."""
 
     def pretend(*packages):
-        by_name = {package.metadata["Name"]: package for package in packages}
+        by_name = {package.name: package for package in packages}
 
         def distribution(name):
             if name not in by_name:
