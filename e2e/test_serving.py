@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 
 from control_plane.client import Object, condition, holds
+from open_inference import asked
 from suite import pods
 from suite.access import EXAMPLES, Cluster
-from suite.traffic import asked
 
 ASKS = "from urllib.request import urlopen; print(urlopen('http://tumours/v2/models/tumours/ready').read().decode())"
 

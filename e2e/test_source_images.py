@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from open_inference import asked
 from scenes import Scene
 from suite import pods
 from suite.access import EXAMPLES
-from suite.traffic import asked
 
 ABOUT = """
 import importlib.util, json, os, sklearn

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from control_plane.client import Object, condition
+from open_inference import asked
 from suite.access import EXAMPLES, Cluster
-from suite.traffic import asked
 
 QUIET = 4.0
 """Seconds in which something would happen if it were to happen at all."""

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +21,7 @@ import pytest
 import yaml
 from uv import find_uv_bin
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import tritonclient.http as triton
+import open_inference
 
 MARK = "PARITYGATE_SCENARIO"
 """Environment variable that every process of a scenario inherits, and by which it is found again."""
@@ -149,21 +146,7 @@ class CommandLine:
 
     def asked(self, served: Served, model: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The answers of a stock Open Inference client, BYTES as text."""
-        client = triton.InferenceServerClient(served.address, connection_timeout=30, network_timeout=60)
-        try:
-            assert client.is_server_ready()
-            assert client.is_model_ready(model)
-            datatypes = {tensor["name"]: tensor["datatype"] for tensor in client.get_model_metadata(model)["inputs"]}
-            tensors = []
-            for name, array in inputs.items():
-                tensors.append(triton.InferInput(name, list(array.shape), datatypes[name]))
-                tensors[-1].set_data_from_numpy(array)
-            answer = client.infer(model, tensors)
-            found = {one["name"]: answer.as_numpy(one["name"]) for one in answer.get_response()["outputs"]}
-        finally:
-            client.close()
-        text = np.vectorize(bytes.decode, otypes=[object])
-        return {name: text(array) if array.dtype.kind in "SO" else array for name, array in found.items()}
+        return open_inference.asked(served.address, model, inputs)
 
     def processes(self, patience: float = 5.0) -> list[str]:
         """Commands of this scenario that still run, after they had `patience` seconds to end."""
