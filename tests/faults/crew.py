@@ -23,8 +23,12 @@ from paritygate.cluster.settings import Settings
 from paritygate.handlers.main import LOST
 from paritygate.handlers.operator import Deposed, Identity, Operator
 
-QUIET: Final = 3.0
-"""Seconds without a write after which a migration is taken to be at rest."""
+QUIET: Final = 6.0
+"""Seconds without a write after which a migration is taken to be at rest.
+
+More than the operator lets pass between two tries at the same: an event that got no answer within the second that tests
+wait for one is told again after two more.
+"""
 
 
 class Life(Protocol):

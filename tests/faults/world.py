@@ -190,12 +190,15 @@ class World:
     def find(self, kind: str, namespace: str, name: str) -> Object | None:
         return self._objects.get((kind, namespace, name))
 
-    async def until(self, namespace: str, what: str, holds: Callable[[], T | None], seconds: float = PATIENCE) -> T:
+    async def until(
+        self, namespace: str, what: str, holds: Callable[[], T | None], seconds: float = PATIENCE,
+        name: str | None = None,
+    ) -> T:  # fmt: skip
         """What `holds` gives as soon as it is true. AssertionError: it does not come to that."""
         ends = asyncio.get_running_loop().time() + seconds
         while not (found := holds()):
             left = ends - asyncio.get_running_loop().time()
-            assert left > 0, f"{namespace}: not within {seconds} s: {what}\n{self._described(namespace)}"
+            assert left > 0, f"{namespace}: not within {seconds} s: {what}\n{self._described(namespace, name)}"
             self._changed[namespace].clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed[namespace].wait(), min(left, 1.0))
@@ -212,12 +215,18 @@ class World:
             told = {(c["reason"], c.get("observedGeneration")) for c in conditions if c["type"] == "Ready"}
             return found if (reason, generation) in told else None
 
-        return await self.until(namespace, f"{name} is {reason} at generation {generation}", ready, seconds)
+        return await self.until(namespace, f"{name} is {reason} at generation {generation}", ready, seconds, name)
 
-    def _described(self, namespace: str) -> str:
-        found = [item.get("status") for item in self.of("ModelMigration", namespace)]
-        jobs = [(j["metadata"]["name"], j.get("status")) for j in self.of("Job", namespace)]
-        return json.dumps({"migrations": found, "jobs": jobs}, indent=1)
+    def _described(self, namespace: str, name: str | None) -> str:
+        """What there is in the namespace, or of one migration in it: Jobs and pods first, a line each."""
+        lines = []
+        for kind in ("Job", "Pod", "ModelMigration"):
+            for item in self.of(kind, namespace):
+                metadata = item["metadata"]
+                if name in {None, metadata["name"], metadata.get("labels", {}).get("paritygate.dev/migration")}:
+                    told = {key: value for key, value in metadata.items() if key not in {"labels", "managedFields"}}
+                    lines.append(f"{kind} {json.dumps(told)} {json.dumps(item.get('status'))}")
+        return "\n".join(lines)
 
     async def told(self, namespace: str) -> Counter[str]:
         """Which events there are, by reason."""
