@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -23,6 +24,8 @@ from paritygate.core.observed import Attempt, Finished, Inputs
 Message = TypeVar("Message", Fetched, Published)
 CONVERT: Final = "convert"
 VALIDATE: Final = "validate"
+LOST: Final = "ArtefactLost"
+"""Reason of a Job that did not find what earlier stages left."""
 SETTLING: Final = timedelta(seconds=15)
 """How much later than its Job's a pod's last word may come: they are watched apart."""
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
@@ -165,18 +168,45 @@ def inputs_of(run: Pinned, wanted: list[ObservedJob]) -> Inputs | None:
     )
 
 
-def handed_in(ours: Iterable[ObservedJob], sought: str) -> dict[tuple[StageName, str], tuple[Receipt, ObservedJob]]:
+def handed_in(ours: Sequence[ObservedJob], sought: str) -> dict[tuple[StageName, str], tuple[Receipt, ObservedJob]]:
     """Receipts that count, each with the Job that handed it in: of several that did, the newest attempt.
 
     A Job is believed about its own stages only, and only about what it was made for.
     """
     found = {}
+    converting = [one for one in ours if one.kind == CONVERT and one.digest == sought and not ended(one.job)]
+    began_anew = max((one.number for one in converting), default=0)
     for one in sorted(ours, key=lambda job: job.number):
+        if one.kind == CONVERT and one.number < began_anew:
+            continue  # or two Jobs would be at work: the one that does it again, and the one that goes on from there
         for receipt in one.trusted.receipts if one.trusted else ():
             own = receipt.stage is StageName.VALIDATE
             if own == (one.kind == VALIDATE) and (one.digest == receipt.digest if own else one.digest == sought):
                 found[receipt.stage, receipt.digest] = receipt, one
     return found
+
+
+@dataclass(frozen=True)
+class Loss:
+    """That a Job found an artefact of the stages before it gone from the store, or changed there."""
+
+    found_at: datetime
+    failure: StageFailure
+
+    def concerns(self, one: ObservedJob) -> bool:
+        """Whether it speaks of what this Job left: who ended later left it there anew."""
+        return one.kind == CONVERT and one.ended_at is not None and one.ended_at < self.found_at
+
+
+def loss(ours: Iterable[ObservedJob], now: datetime) -> Loss | None:
+    """The latest loss that the last attempt at a stage ended with; None = there is none."""
+    newest = {one.digest: one for one in sorted(ours, key=lambda job: job.number) if one.kind == VALIDATE}
+    found = [
+        Loss(one.ended_at, failure)
+        for one in newest.values()
+        if one.ended_at is not None and (failure := _state(one, now)[1]) is not None and failure.reason == LOST
+    ]
+    return max(found, key=lambda one: one.found_at, default=None)
 
 
 def finished(handed: Mapping[tuple[StageName, str], tuple[Receipt, ObservedJob]]) -> tuple[Finished, ...]:
@@ -193,9 +223,14 @@ def attempts_of(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of 
     generation: int,
     now: datetime,
     receipts: Mapping[tuple[StageName, str], Receipt],
+    lost: Loss | None,
 ) -> list[Attempt]:
     """The attempts that a Job stands for: one Job carries the three stages before Validate."""
     state, failure = _state(one, now)
+    ended_at = one.ended_at
+    if lost is not None and state is StageState.SUCCEEDED and lost.concerns(one):
+        # What it made is gone: it counts as failed when that was found, and is tried again as often as others.
+        state, failure, ended_at = StageState.FAILED, lost.failure, lost.found_at
     waiting = failures.holding_up(one.pods, now) if state is StageState.RUNNING else None
     if one.held:
         waiting = failures.suspended(one.job)
@@ -203,7 +238,7 @@ def attempts_of(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of 
     def attempt(stage: StageName, digest: str) -> Attempt:
         started = now if one.held else one.started
         return Attempt(
-            stage, digest, one.number, state, started, one.ended_at, failure, waiting,
+            stage, digest, one.number, state, started, ended_at, failure, waiting,
             one.at, one.generation != generation, one.name, one.replaced,
         )  # fmt: skip
 

@@ -51,8 +51,14 @@ def observe(snapshot: Snapshot, settings: Settings, now: datetime, queued: str |
         *violations(spec, settings),
         *references.problems(spec, settings.defaults.storage, settings.node_local_classes),
     ]
-    handed = attempts.handed_in(ours, run.sought)
-    receipts = {**_remembered(status), **{key: receipt for key, (receipt, _) in handed.items()}}
+    handed, remembered = attempts.handed_in(ours, run.sought), _remembered(status)
+    # What was judged needs nothing that was lost before.
+    judged = any(stage is StageName.VALIDATE for stage, _ in remembered)
+    lost = None if judged else attempts.loss(ours, now)
+    if lost is not None:
+        remembered = {}
+        handed = {key: found for key, found in handed.items() if not lost.concerns(found[1])}
+    receipts = {**remembered, **{key: receipt for key, (receipt, _) in handed.items()}}
     pointer = revisions.pointer(snapshot, spec)
     return Observed(
         name=name,
@@ -65,7 +71,9 @@ def observe(snapshot: Snapshot, settings: Settings, now: datetime, queued: str |
         unresolved=failures.configuration("InvalidSpec", "; ".join(problems)) if problems else None,
         receipts=tuple(receipts.values()),
         attempts=tuple(
-            a for one in ours for a in attempts.attempts_of(one, run, inputs, name, spec, generation, now, receipts)
+            a
+            for one in ours
+            for a in attempts.attempts_of(one, run, inputs, name, spec, generation, now, receipts, lost)
         ),
         finished=attempts.finished(handed),
         assessment=next((f.assessment for one in reversed(wanted) if (f := one.fetched)), None),

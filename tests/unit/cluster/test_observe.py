@@ -239,6 +239,94 @@ def test_a_validate_job_is_not_believed_about_what_it_does_not_make():
     assert seen(cluster).receipts == ()
 
 
+GONE = Outcome(
+    exit_code=3,
+    message=json.dumps({"failure": "Infrastructure", "reason": "ArtefactLost", "message": "sha256:1 is not there"}),
+)
+
+
+def jobs_of(cluster):
+    return [j["metadata"]["name"].rsplit("-", 3)[-3] + j["metadata"]["name"][-2:] for j in cluster.api.all("Job")]
+
+
+def finish_all(cluster):
+    """Both Jobs, or what is left of them, end well."""
+    for _ in range(2):
+        cluster.pass_time(60)
+        cluster.settle()
+        cluster.finish()
+    cluster.settle()
+
+
+def lost(**spec):
+    """A cluster at the moment when the first validate Job did not find what was converted."""
+    cluster = converting(**spec)
+    cluster.finish()
+    cluster.pass_time(60)
+    cluster.settle()
+    cluster.finish(fetch=GONE)
+    return cluster
+
+
+@pytest.mark.parametrize("gone", ["nothing", "the convert Job"])
+def test_what_was_lost_in_the_store_is_made_anew_and_judged(gone):
+    cluster = lost()
+    if gone == "the convert Job":
+        for one in [*cluster.api.all("Job"), *cluster.api.all("Pod")]:
+            if "-convert-" in one["metadata"]["name"]:
+                cluster.api.drop(one["kind"], NAMESPACE, one["metadata"]["name"])
+    finish_all(cluster)
+    assert cluster.condition("ParityVerified")["status"] == "True"
+    assert jobs_of(cluster) == (
+        ["convert-1", "convert-2", "validate-1", "validate-2"] if gone == "nothing" else
+        ["convert-1", "validate-1", "validate-2"]
+    )  # fmt: skip
+    cluster.come_to_serve()
+    assert cluster.condition("Ready")["reason"] == "Promoted"
+
+
+def test_what_an_older_job_left_does_not_count_while_a_newer_one_does_it_again():
+    cluster = lost()
+    cluster.pass_time(60)
+    cluster.settle()
+    for one in [*cluster.api.all("Job"), *cluster.api.all("Pod")]:
+        if "-validate-" in one["metadata"]["name"]:
+            cluster.api.drop(one["kind"], NAMESPACE, one["metadata"]["name"])
+    cluster.settle()
+    assert jobs_of(cluster) == ["convert-1", "convert-2"]
+    finish_all(cluster)
+    assert jobs_of(cluster) == ["convert-1", "convert-2", "validate-1"]
+
+
+def test_a_store_that_loses_everything_is_tried_as_often_as_anything_else_and_no_more():
+    cluster = lost(jobs={"retries": 1})
+    cluster.pass_time(60)
+    cluster.settle()
+    cluster.finish()
+    cluster.pass_time(60)
+    cluster.settle()
+    cluster.finish(fetch=GONE)
+    for _ in range(5):
+        cluster.pass_time(600)
+        cluster.settle()
+    assert cluster.condition("Stalled")["reason"] == "RetriesExhausted"
+    assert "ArtefactLost" in cluster.condition("Stalled")["message"]
+    assert jobs_of(cluster) == ["convert-1", "convert-2", "validate-2"]
+
+
+def test_what_was_judged_since_stays_judged_when_jobs_that_succeeded_are_removed():
+    cluster = lost()
+    finish_all(cluster)
+    for one in cluster.api.all("Job"):
+        if any(c["type"] == "Complete" for c in one["status"]["conditions"]):
+            cluster.api.drop("Job", NAMESPACE, one["metadata"]["name"])
+    cluster.pass_time(3600)
+    cluster.start()
+    cluster.settle()
+    assert jobs_of(cluster) == ["validate-1"]
+    assert cluster.condition("ParityVerified")["status"] == "True"
+
+
 def test_every_finished_stage_names_the_job_that_brought_it_also_to_an_operator_that_saw_none_of_it():
     cluster = Cluster()
     cluster.promote()
