@@ -14,6 +14,8 @@ from paritygate.handlers.operator import Deposed
 
 pytestmark = pytest.mark.timeout(600)
 
+SECONDS = 400
+"""A process starts in two seconds or so, fifteen times, where nothing else runs here."""
 WAYS = {"before": KILL_BEFORE, "after": KILL_AFTER}
 
 
@@ -29,7 +31,7 @@ async def killed(plane, folder):
         async def one(way, fault):
             space, every = await world.namespace(), Every(points, fault)
             async with ProcessCrew(folder, world, space, every) as crew:
-                await first_migration(world, space)
+                await first_migration(world, space, seconds=SECONDS)
                 await crew.rest()
             found[way] = every, world.normalised(space), crew, await world.told(space)
 

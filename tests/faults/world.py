@@ -301,10 +301,12 @@ async def migrating(plane: ControlPlane) -> AsyncIterator[World]:
         assert not found, json.dumps(found, indent=1)
 
 
-async def first_migration(world: World, namespace: str, name: str = "churn", **spec: Any) -> None:
-    """From the manifest to traffic."""
+async def first_migration(
+    world: World, namespace: str, name: str = "churn", seconds: float = PATIENCE, **spec: Any
+) -> None:
+    """From the manifest to traffic, which may take so long."""
     await world.create(migration(namespace, name, **spec))
-    await world.until_ready(namespace, "Promoted", 1, name)
+    await world.until_ready(namespace, "Promoted", 1, name, seconds)
 
 
 async def whole_migration(world: World, namespace: str, name: str = "churn", **spec: Any) -> None:

@@ -254,11 +254,26 @@ def test_a_digest_that_differs_stalls_with_both_and_is_not_tried_again(api, name
     assert scene.jobs == ["Convert"]
 
 
-def test_an_artefact_that_is_lost_is_no_evidence(api, namespace, scene):
+def lost():
+    """How a Job ends that does not find what an earlier one left."""
     failure = StageFailure(
         failure=FailureClass.INFRASTRUCTURE, reason="ArtefactLost", message="was changed in the store"
     )
-    scene.fails["Validate"] = {"fetch": Outcome(exit_code=3, message=failure.model_dump_json(by_alias=True))}
+    return {"fetch": Outcome(exit_code=3, message=failure.model_dump_json(by_alias=True))}
+
+
+def test_an_artefact_that_is_lost_is_made_anew(api, namespace, scene):
+    scene.fails["Validate"] = lost()
+    api.create(migration(namespace))
+    done = api.until("ModelMigration", "churn", namespace, is_ready("Promoted"), seconds=90)
+    assert scene.jobs == ["Convert", "Validate", "Convert", "Validate"]
+    assert [(s["name"], s["attempt"]) for s in done["status"]["stages"]] == [
+        ("Assess", 2), ("Capture", 2), ("Convert", 2), ("Validate", 2),
+    ]  # fmt: skip
+
+
+def test_an_artefact_that_is_lost_is_no_evidence(api, namespace, scene):
+    scene.fails["Validate"] = lost()
     api.create(migration(namespace, jobs={"retries": 0}))
     stalled = api.until("ModelMigration", "churn", namespace, is_ready("RetriesExhausted"))
     assert "ArtefactLost" in condition(stalled, "Stalled")["message"]
