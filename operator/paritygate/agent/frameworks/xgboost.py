@@ -8,7 +8,7 @@ from collections import OrderedDict
 import numpy as np
 
 from paritygate.agent.failures import AgentError, is_out_of_memory, one_line
-from paritygate.agent.frameworks import boosting, pickles, reach, trees
+from paritygate.agent.frameworks import boosting, pickles, reach, trees, ubjson
 
 _NATIVE = (".json", ".ubj", ".model", ".deprecated", ".bin")
 
@@ -25,6 +25,8 @@ def load(path, loader=None):
     if not path.lower().endswith(_NATIVE):
         return boosting.read_estimator(path, xgboost.Booster, "xgboost")
     try:
+        if ubjson.begins(path):  # whatever the file is called, XGBoost looks at what is in it
+            ubjson.require_whole(path)
         booster = xgboost.Booster()
         booster.load_model(path)
     except Exception as error:
