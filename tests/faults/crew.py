@@ -26,8 +26,8 @@ from paritygate.handlers.operator import Deposed, Identity, Operator
 QUIET: Final = 6.0
 """Seconds without a write after which a migration is taken to be at rest.
 
-More than the operator lets pass between two tries at the same: an event that got no answer within the second that tests
-wait for one is told again after two more.
+More than the operator lets pass before it tells an event again. Other tries, which it makes ever later, are waited for
+as long as it takes.
 """
 
 
@@ -42,6 +42,9 @@ class Life(Protocol):
 
     def kill(self) -> None:
         """Ends it without a word, where that can be done; what is left of it reaches nobody."""
+
+    def idle(self) -> bool:
+        """Whether it has nothing to try again, as far as that can be known from outside."""
 
 
 class Crew:
@@ -97,7 +100,8 @@ class Crew:
             before = len(self.writes), len(self.lives)
             await asyncio.sleep(seconds)
             # What was killed last is not at rest: its successor has yet to look.
-            if (len(self.writes), len(self.lives)) == before and not self.proxy.killed.is_set():
+            rests = self._living.idle() and not self.proxy.killed.is_set()
+            if rests and (len(self.writes), len(self.lives)) == before:
                 return
         raise AssertionError(f"{self._namespace}: still written to: {[w.label for w in self.writes[-5:]]}")
 
@@ -105,7 +109,7 @@ class Crew:
         while not self._stop.is_set():
             async with Proxy(self._world.upstream, self._faults) as proxy:
                 self.lives.append(proxy)
-                life = self._life(proxy)
+                life = self._living = self._life(proxy)
                 proxy.dies = life.kill
                 ended = asyncio.ensure_future(self._world.threads(life.run))
                 others = [asyncio.create_task(one.wait()) for one in (proxy.killed, self._stop)]
@@ -150,6 +154,9 @@ class _Thread:
 
     def kill(self) -> None:
         """Nothing of it gets past its proxy, and that is all that can be done to a thread."""
+
+    def idle(self) -> bool:
+        return self._operator._queue.idle
 
     async def _live(self) -> None:
         self._stop = asyncio.Event()
@@ -222,3 +229,6 @@ class _Process:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def idle(self) -> bool:
+        return True
