@@ -21,8 +21,15 @@ from paritygate import clock
 from suite.pods import restricted
 
 ASK = """
-import sys, urllib.request
-print(urllib.request.urlopen(sys.argv[1], timeout=10).status)
+import sys, time, urllib.request
+for chance in range(20, -1, -1):  # that a pod is ready reaches the node's rules up to a second later
+    try:
+        print(urllib.request.urlopen(sys.argv[1], timeout=10).status)
+        break
+    except OSError:
+        if not chance:
+            raise
+        time.sleep(0.5)
 """
 LEAVE = """
 import socket, time
