@@ -123,6 +123,8 @@ def kubelet(layout: Layout) -> dict[str, Any]:
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         # A full emptyDir is then noticed within 20 seconds instead of a minute and a half.
         "volumeStatsAggPeriod": "10s",
+        # Else operators that tests kill are away for minutes.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "5s"},
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
     }
