@@ -35,7 +35,7 @@ ARG WORKER
 COPY requirements/worker-${WORKER}.txt requirements/
 RUN tools/image-environment.sh requirements/worker-${WORKER}.txt
 
-# ParityGate itself is a layer of its own, and the last: a change of it moves a megabyte and leaves the environments alone.
+# ParityGate itself is a layer of its own, and the last: a change of it moves two megabytes and leaves the environments alone.
 FROM tools AS package
 COPY tools/image-package.sh tools/
 COPY pyproject.toml README.md LICENSE ./

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from cluster import models
 from control_plane import plane
 from control_plane.client import Object
 from control_plane.nothing_skipped import pytest_sessionfinish
-from suite import access, evidence
+from suite import access, evidence, killing
 from suite import release as releases
 from suite import store as stores
 from suite.access import Cluster, Image
@@ -83,22 +84,22 @@ def trained(once: Any) -> Path:
     # One of them needs a package index, which the cluster's network does not lead to.
     if given := os.environ.get("PARITYGATE_MODELS"):
         return Path(given)
-    with once("models") as session:
-        folder = session / "models"
-        if not folder.exists():
-            stores.train(session / "models.unfinished").rename(folder)
-    return folder
+    with once("models"):
+        return models.make()
 
 
 @pytest.fixture(scope="session")
-def store(cluster: Cluster, images: dict[str, Image], trained: Path, once: Any) -> Store:
-    """An S3 server in the cluster, with everything that the examples' manifests name."""
+def store(cluster: Cluster, images: dict[str, Image], trained: Path, once: Any) -> Iterator[Store]:
+    """An S3 server in the cluster, with all that the examples' manifests name; removed again, as ParityGate is."""
     with once("store") as session:
+        there = cluster.api.find("Namespace", stores.NAMESPACE) is not None
         found = stores.bring_up(cluster, images["s3"], images["base"])
         if not (session / "uploaded").exists():
             found.upload(trained)
             (session / "uploaded").touch()
-    return found
+    yield found
+    if not there and "PYTEST_XDIST_WORKER" not in os.environ:
+        cluster.kubectl("delete", "namespace", stores.NAMESPACE, "--wait=false")
 
 
 @pytest.fixture(scope="session")
@@ -140,10 +141,13 @@ def load(cluster: Cluster, images: dict[str, Image]) -> Load:
 
 
 @pytest.fixture(scope="session")
-def sigkill(cluster: Cluster, images: dict[str, Image], once: Any) -> Killer:
+def sigkill(cluster: Cluster, images: dict[str, Image], once: Any) -> Iterator[Killer]:
     """`sigkill(namespace, pod)` kills the processes of a container, as the kernel does."""
     with once("killer"):
-        return Killer(cluster, images["base"])
+        found = Killer(cluster, images["base"])
+    yield found
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        cluster.kubectl("delete", "namespace", killing.NAMESPACE, "--wait=false")
 
 
 @pytest.fixture

@@ -50,7 +50,6 @@ class Tally:
     failed: int = 0
     failures: list = field(default_factory=list)
     """The first ones: when each was sent, and what happened."""
-    first_failure: float = 0.0
     last_failure: float = 0.0
     revisions: dict = field(default_factory=dict)
     went_back: int = 0
@@ -58,8 +57,6 @@ class Tally:
     connections: int = 0
     slowest: float = 0.0
     """Longest wait for an answer, in seconds."""
-    latest: float = 0.0
-    """Longest delay of a request after the time that was set for it: more than a little says that we were too slow."""
 
 
 class Asking:
@@ -91,7 +88,6 @@ class Asking:
                 due = self._begins + next(self._turns) / self._options.rate
             if self._ends.wait(max(0.0, due - time.monotonic())):
                 break
-            late = time.monotonic() - due
             if connection is None:
                 connection = http.client.HTTPConnection(*self._address, timeout=self._options.patience)
             if connection.sock is None:  # also where the server asked for the end of the one before
@@ -106,7 +102,7 @@ class Asking:
             if problem or not self._keep:
                 connection.close()
                 connection = None
-            self._count(sent, late, time.monotonic() - began, problem, revision, body, seen)
+            self._count(sent, time.monotonic() - began, problem, revision, body, seen)
         if connection is not None:
             connection.close()
 
@@ -116,14 +112,13 @@ class Asking:
         answer = connection.getresponse()
         return answer.status, answer.headers.get(REVISION, "none"), answer.read()
 
-    def _count(self, sent, late, took, problem, revision, body, seen):
+    def _count(self, sent, took, problem, revision, body, seen):
         with self._lock:
             tally = self.tally
             tally.sent += 1
-            tally.slowest, tally.latest = max(tally.slowest, took), max(tally.latest, late)
+            tally.slowest = max(tally.slowest, took)
             if problem is not None:
                 tally.failed += 1
-                tally.first_failure = min(tally.first_failure or sent, sent)
                 tally.last_failure = max(tally.last_failure, sent)
                 if len(tally.failures) < KEPT_FAILURES:
                     tally.failures.append({"at": sent, "after": round(took, 3), "problem": problem})

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 
 from open_inference import asked
-from scenes import Scene
+from scenes import Scene, manifest
 from suite import pods
-from suite.access import EXAMPLES
 
 ABOUT = """
 import importlib.util, json, os, sklearn
@@ -33,9 +32,11 @@ def image_itself(cluster, images):
 
 
 @pytest.fixture(scope="module")
-def wine(cluster, store, release, shared_namespace, image_itself):
-    """Given the example, applied as it stands. When it came to its end."""
-    cluster.apply(EXAMPLES / "legacy.yaml", shared_namespace)
+def wine(cluster, store, release, shared_namespace, images, image_itself):
+    """Given the example, with its image by the name that this cluster's nodes know. When it came to its end."""
+    example = manifest("legacy.yaml")
+    example["spec"]["source"]["environment"]["image"]["name"] = images["legacy"].tagged
+    cluster.apply(example, shared_namespace)
     return Scene(cluster, store, shared_namespace).until("wine", "Promoted")
 
 

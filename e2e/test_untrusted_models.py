@@ -72,11 +72,7 @@ def credentials(scene, store):
 @pytest.fixture(scope="module")
 def stories(scene, store, release, trained, tmp_path_factory):
     """Three hostile models, brought at once."""
-    asked = {
-        "namespace": scene.namespace,
-        "neighbour": [f"{release.name}-metrics.{release.namespace}.svc", 8081],
-        "forged": forged_message(),
-    }
+    asked = {"namespace": scene.namespace, "forged": forged_message()}
     honest = trained / "tumours" / "tumours.joblib"
     models = {name: joblib.load(honest) for name in ("curious", "two-faced", "smuggler")}
     for name in ("curious", "two-faced"):

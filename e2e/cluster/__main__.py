@@ -32,7 +32,8 @@ def prepare() -> int:
         return 0
     if choice == "bare":
         prerequisites.ensure()
-    return programs.main() or images.main()
+    programs.build()
+    return images.main()
 
 
 def run(command: Sequence[str]) -> int:
@@ -63,8 +64,10 @@ def up(*, background: bool) -> int:
     prerequisites.ensure()
     cluster = bare.keep(_images())
     _describe(cluster)
-    enter = os.path.relpath(bare.BUILD)
-    print(f"\nType next:\n  {enter}/kubectl get pods --all-namespaces\n  {enter}/enter bash   # a shell in its network")
+    folder = os.path.relpath(bare.BUILD)
+    print(
+        f"\nType next:\n  {folder}/kubectl get pods --all-namespaces\n  {folder}/enter bash   # a shell in its network"
+    )
     if not background:
         print("Ctrl-C ends the cluster.")
         _until_interrupted()

@@ -86,7 +86,7 @@ def kept() -> Iterator[Cluster]:
 
 
 def keep(images: Path) -> Cluster:
-    """Starts a cluster that stays until `end`. Unavailable: there is one."""
+    """Starts a cluster that stays until `end`. StartFailed: there is one, or it did not come up."""
     with contextlib.suppress(Unavailable), kept() as found:
         raise StartFailed(f"A cluster is up already in this checkout, in {found.folder}; `make cluster-down` ends it.")
     folder, users = _begin(images, {lifetime.KEPT: ""})

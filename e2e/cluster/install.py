@@ -1,13 +1,11 @@
 """Puts on a cluster what there must be to try things: models in a bucket, the operator, and a namespace to work in.
 
 `python -m cluster.install FOLDER`, with the cluster in KUBECONFIG and its images in PARITYGATE_IMAGES; `make cluster`
-and `make demo-cluster` do so. FOLDER gets the models. Each step may be repeated.
+and `make demo-cluster` do so. FOLDER holds the examples' models. Each step may be repeated.
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -35,9 +33,8 @@ docs/tutorials/first-migration-on-a-cluster.md goes on from there. `make cluster
 def installed(cluster: Cluster, folder: Path) -> None:
     """All of it. AssertionError, or pytest's own failure: a step did not come to its end."""
     images = access.images()
-    _tell("training the examples' models")
-    if not folder.exists():
-        _train(folder.with_name(f"{folder.name}.unfinished")).rename(folder)
+    if not folder.is_dir():
+        sys.exit(f"There is no {folder}: `python -m cluster prepare` trains the examples' models.")
     _tell("starting an S3 server, and bringing the models into its bucket `models`")
     bucket = store.bring_up(cluster, images["s3"], images["base"])
     bucket.upload(folder)
@@ -46,16 +43,6 @@ def installed(cluster: Cluster, folder: Path) -> None:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
     cluster.api.apply(bucket.secret(NAMESPACE))
-
-
-def _train(folder: Path) -> Path:
-    """The models, but for one that needs another Python than there may be: what is missing is told."""
-    shutil.rmtree(folder, ignore_errors=True)
-    command = [sys.executable, str(access.EXAMPLES / "models.py"), str(folder)]
-    subprocess.run([*command, "tumours", "progression"], check=True, stdout=sys.stderr)
-    if subprocess.run([*command, "wine"], check=False, stdout=sys.stderr).returncode:
-        _tell("`wine` could not be trained, as is said above: examples/05-cluster/legacy.yaml will not find it")
-    return folder
 
 
 def _tell(text: str) -> None:

@@ -30,7 +30,7 @@ def make(folder: Path = FOLDER) -> Path:
         subprocess.run([*command, "tumours", "progression"], check=True, stdout=sys.stderr)
         complete = not subprocess.run([*command, "wine"], check=False, stdout=sys.stderr).returncode
         if not complete:
-            sys.stderr.write("`wine` could not be trained, as is said above: the image of a user will not be tried.\n")
+            sys.stderr.write("`wine` could not be trained, as is said above: what needs it fails.\n")
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
         stamp.write_text(digest if complete else "")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import secrets
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
 from control_plane.client import Object
 from suite import pods
-from suite.access import EXAMPLES, Cluster, Image
+from suite.access import Cluster, Image
 
 NAMESPACE: Final = "e2e-store"
 PORT: Final = 9000
@@ -75,13 +73,6 @@ def bring_up(cluster: Cluster, image: Image, base: Image) -> Store:
             api.apply(one, force="true")
     cluster.kubectl("rollout", "status", "deployment/s3", "--timeout=90s", namespace=NAMESPACE, seconds=100)
     return Store(cluster)
-
-
-def train(folder: Path) -> Path:
-    """Makes the examples' models and data sets, as they are to lie in the bucket `models`."""
-    command = [sys.executable, str(EXAMPLES / "models.py"), str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return folder
 
 
 def _objects(image: Image, base: Image) -> list[Object]:

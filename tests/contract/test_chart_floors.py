@@ -22,7 +22,7 @@ STRICT = {
     },
     "caps": {"deadline": "1h30m", "retries": 3, "replicas": 4},
 }  # fmt: skip
-STRICTEST = {"floors": {"loosestEquivalence": "Numeric", "maxFlipRate": "0.005"}, "caps": {"replicas": 1}}
+STRICTEST = {"floors": {"loosestEquivalence": "Numeric", "maxFlipRate": "0.005"}, "caps": {"replicas": 1, "retries": 0}}
 STORED = {"defaults": {"storage": {"claimName": "models"}}}
 CONFIGURATIONS = {"unstated": {}, "strict": STRICT, "strictest": STRICTEST, "stored": STORED}
 DATASET = {"uri": "s3://models/holdout.parquet", "label": "churned"}
