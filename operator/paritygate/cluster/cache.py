@@ -20,6 +20,7 @@ Object = dict[str, Any]
 
 
 _MOST_GONE: Final = 10_000
+"""UIDs of deleted objects that are remembered; far more than are deleted while an answer or a listing is under way."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,12 @@ class Cache:
         self._migrations: dict[Key, Object] = {}
         self._children: dict[Key, dict[tuple[str, str], Object]] = defaultdict(dict)
         self._unended: dict[Key, set[str]] = defaultdict(set)
-        self._gone: dict[str, None] = {}
-        """UIDs that were deleted, the latest last: an answer to a request may come later than the word of deletion."""
+        self._gone: dict[str, int] = {}
+        """UIDs that were deleted -> the version by then, the latest last.
+
+        An answer or a listing may come later than the word of deletion. So may the object itself, newer: losing our
+        label is a deletion to a watch that selects by it, and getting the label back an addition.
+        """
 
     def apply(self, event: str | None, item: Object) -> Key | None:
         """Takes in an event ('DELETED', anything else = it exists).
@@ -61,10 +66,10 @@ class Cache:
         if key is None:
             return None
         if event == "DELETED":
-            self._bury(item["metadata"]["uid"])
+            self._bury(item)
             changed = self._remove(key, item)
         else:
-            changed = item["metadata"]["uid"] not in self._gone and self._put(key, slim(item))
+            changed = self._put(key, slim(item))
         return key if changed else None
 
     def replace(self, kind: str, items: Iterable[Object], began: int) -> set[Key]:
@@ -124,13 +129,17 @@ class Cache:
             return list(self._migrations.items())
         return [(key, item) for key, all_ in self._children.items() for (k, _), item in list(all_.items()) if k == kind]
 
-    def _bury(self, uid: str) -> None:
-        self._gone[uid] = None
+    def _bury(self, item: Object) -> None:
+        uid = item["metadata"]["uid"]
+        self._gone.pop(uid, None)
+        self._gone[uid] = version_of(item)
         if len(self._gone) > _MOST_GONE:
             del self._gone[next(iter(self._gone))]
 
     def _put(self, key: Key, item: Object) -> bool:
         """Whether anything but its version is other than before."""
+        if version_of(item) <= self._gone.get(item["metadata"]["uid"], -1):
+            return False
         there = self._find(key, item)
         same = there is not None and there["metadata"]["uid"] == item["metadata"]["uid"]
         if same and there is not None and version_of(there) >= version_of(item):

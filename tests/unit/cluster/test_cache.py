@@ -79,6 +79,23 @@ def test_an_answer_that_comes_after_the_word_of_deletion_brings_nothing_back():
     assert cache.apply("ADDED", item(uid="u2", version=8)) == KEY
 
 
+def test_what_comes_back_under_our_label_is_seen_again():
+    cache = Cache()
+    cache.apply("ADDED", item(version=5))
+    assert cache.apply("DELETED", item(version=6)) == KEY
+    assert cache.apply("ADDED", item(version=7)) == KEY
+    assert uids(cache) == ["u1"]
+
+
+def test_a_listing_that_began_before_the_deletion_brings_nothing_back():
+    cache = Cache()
+    cache.apply("ADDED", item(version=5))
+    began = cache.newest()
+    cache.apply("DELETED", item(version=7))
+    assert cache.replace("Job", [item(version=5)], began) == set()
+    assert uids(cache) == []
+
+
 @pytest.mark.parametrize(("status", "observed"), [({}, False), ({"observedGeneration": 1}, False),
                                                   ({"observedGeneration": 2}, True)])  # fmt: skip
 def test_tells_whether_a_manifest_was_looked_at_as_it_is(status, observed):
