@@ -25,6 +25,8 @@ LATELY: Final = timedelta(minutes=5)
 """For how long telling is tried again. Well below the time for which API servers keep events."""
 _TELL_AGAIN: Final = timedelta(seconds=2)
 """After the first failure; doubled after each further one."""
+_MOST_DOUBLED: Final = 7
+"""Up to 256 s, below LATELY: whoever looks for other reasons fails as well, so failures are not bounded by time."""
 _MOST_MEANT: Final = 4
 
 
@@ -68,7 +70,9 @@ class Teller:
     def again(self, key: Key) -> timedelta | None:
         """When to look again for the sake of what is due; None = nothing is."""
         debt = self._debts.get(key)
-        return _TELL_AGAIN * (1 << debt.failures - 1) if debt is not None and debt.failures else None
+        if debt is None or not debt.failures:
+            return None
+        return _TELL_AGAIN * (1 << min(debt.failures - 1, _MOST_DOUBLED))
 
     async def catch_up(self, migration: Object, before: ModelMigrationStatus | None, now: datetime) -> None:
         """Tells what is due by what is seen. Call it before the status is written.

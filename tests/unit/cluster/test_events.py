@@ -8,7 +8,7 @@ import pytest
 from doubles.api import MemoryApi
 from doubles.cluster import NAMESPACE, Cluster
 from paritygate.api.report import Verdict
-from paritygate.cluster.events import LATELY, Teller
+from paritygate.cluster.events import LATELY, Teller, key_of
 from paritygate.core.conditions import PlannedEvent
 from paritygate.errors import ClusterError, Conflict, Forbidden, Refused, Throttled, Unavailable
 
@@ -159,6 +159,23 @@ def test_an_event_that_cannot_be_told_for_long_is_given_up():
     cluster.api.interfere = lambda _: None
     cluster.reconcile()
     assert reasons(cluster.api) == []
+
+
+def test_pauses_stay_short_of_the_time_for_which_is_tried_however_often_something_else_leads_here():
+    api, migration = MemoryApi(), {"metadata": METADATA}
+    teller = Teller(api, "replica-1", lambda _key, _error: None)
+
+    def refuse(_):
+        raise Unavailable("down")
+
+    async def look_often():
+        await teller.stored(migration, (FAILED,), NOW)
+        for _ in range(40):
+            await teller.catch_up(migration, None, NOW)
+
+    api.interfere = refuse
+    asyncio.run(look_often())
+    assert teller.again(key_of(migration)) == timedelta(seconds=256) < LATELY
 
 
 @pytest.mark.parametrize("died", ["before it told", "after it told"])
