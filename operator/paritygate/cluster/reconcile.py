@@ -13,7 +13,7 @@ from paritygate.cluster.apply import Applier
 from paritygate.cluster.attempts import SETTLING, settles
 from paritygate.cluster.cache import Cache, Object, Snapshot
 from paritygate.cluster.client import Client
-from paritygate.cluster.events import Teller
+from paritygate.cluster.events import Teller, key_of
 from paritygate.cluster.keys import Key
 from paritygate.cluster.observe import observe, status_of
 from paritygate.cluster.scene import Scene
@@ -112,7 +112,8 @@ class Reconciler:
         after = writing.stalled(known, reason, message, migration["metadata"]["generation"], now)
         events = transition_events(before.conditions if before else (), after.conditions)
         await self._write(migration, before, after, events, now)
-        return self._look_again
+        again = self._teller.again(key_of(migration))
+        return self._look_again if again is None else min(self._look_again, again.total_seconds())
 
     async def _write(
         self, migration: Object, before: ModelMigrationStatus | None, status: ModelMigrationStatus,

@@ -142,6 +142,16 @@ def test_an_event_whose_answer_was_lost_is_told_once_and_soon(error, delivered):
     assert cluster.api.requests == []
 
 
+def test_the_event_of_a_refusal_is_tried_again_as_soon_as_any_other():
+    cluster = Cluster(jobs={"unheardOf": 1})
+    vars(cluster.api).update(once(Unavailable("lost"), "CREATE", "Event", delivered=False))
+    assert cluster.reconcile() == 2
+    assert reasons(cluster.api) == []
+    cluster.pass_time(2)
+    assert cluster.reconcile() == 60
+    assert reasons(cluster.api) == ["InvalidSpec"]
+
+
 def test_an_event_that_cannot_be_told_for_long_is_given_up():
     cluster = failing(Cluster())
 
