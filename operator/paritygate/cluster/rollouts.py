@@ -15,7 +15,7 @@ from paritygate.cluster.scene import Scene
 from paritygate.cluster.writes import Writes, is_labelled, is_of, taken
 from paritygate.core.actions import AdjustRevision, ApplyRevision, Grounds, RetireRevision, SetTraffic
 from paritygate.core.conditions import timestamp
-from paritygate.errors import ConfigurationError, Conflict, Missing, Refused
+from paritygate.errors import ConfigurationError, Conflict, Missing
 
 
 class Rollouts:
@@ -60,25 +60,12 @@ class Rollouts:
 
     async def _restore(self, there: Object, body: Object) -> None:
         """Brings a Deployment back to what passed. ConfigurationError: something changes it whenever it is written."""
-        metadata = there["metadata"]
-        operations: list[Object] = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
-            {"op": "replace", "path": "/spec/template", "value": body["spec"]["template"]},
-            {"op": "add", "path": "/metadata/annotations", "value": {
-                **metadata.get("annotations", {}), **body["metadata"]["annotations"]}},
-        ]  # fmt: skip
-        try:
-            after = await self._writes.client.json_patch(
-                DEPLOYMENTS, metadata["namespace"], metadata["name"], operations
-            )
-        except Refused as error:
-            raise Conflict(f"Deployment {metadata['name']} changed meanwhile; it is observed again") from error
-        self._writes.seen(DEPLOYMENTS, after)
+        after = await self._writes.replace(DEPLOYMENTS, there, "template", body)
         if serving.altered(after):
             raise ConfigurationError(
                 "RevisionMismatch",
-                f"what Deployment {metadata['name']} runs is changed whenever it is written, likely by an admission "
-                "webhook: it would not be what passed. Exempt objects with the label "
+                f"what Deployment {there['metadata']['name']} runs is changed whenever it is written, likely by an "
+                "admission webhook: it would not be what passed. Exempt objects with the label "
                 f"{pods.MANAGED_BY}={pods.MANAGER}",
             )
 
@@ -173,23 +160,10 @@ class Rollouts:
             await self._writes.delete(AUTOSCALERS, there)
 
     async def _point(self, body: Object) -> None:
-        """Moves the pointer in one write: a merge would keep old keys of the selector."""
-        metadata = body["metadata"]
+        """Moves the pointer in one write."""
         there = await self._writes.create(SERVICES, body, is_labelled)
-        if there["spec"].get("selector") == body["spec"]["selector"]:
-            return
-        version = there["metadata"]["resourceVersion"]
-        operations: list[Object] = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
-            {"op": "replace", "path": "/spec/selector", "value": body["spec"]["selector"]},
-            {"op": "add", "path": "/metadata/annotations", "value": {
-                **there["metadata"].get("annotations", {}), **metadata["annotations"]}},
-        ]  # fmt: skip
-        try:
-            moved = await self._writes.client.json_patch(SERVICES, metadata["namespace"], metadata["name"], operations)
-        except Refused as error:
-            raise Conflict(f"Service {metadata['name']} changed meanwhile; it is observed again") from error
-        self._writes.seen(SERVICES, moved)
+        if there["spec"].get("selector") != body["spec"]["selector"]:
+            await self._writes.replace(SERVICES, there, "selector", body)
 
     async def retire(self, action: RetireRevision, scene: Scene) -> None:
         """Takes a revision down that no Service leads to at this moment."""

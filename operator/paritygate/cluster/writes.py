@@ -7,7 +7,7 @@ from collections.abc import Callable
 from paritygate.cluster.cache import Cache, Object
 from paritygate.cluster.client import CLAIMS, SERVICES, Client, Resource
 from paritygate.cluster.manifests import pods
-from paritygate.errors import ConfigurationError, Conflict, Missing
+from paritygate.errors import ConfigurationError, Conflict, Missing, Refused
 
 
 class Writes:
@@ -38,6 +38,25 @@ class Writes:
             self.seen(resource, await self.client.merge(resource, namespace, name, patch))
         except Missing:
             return
+
+    async def replace(self, resource: Resource, there: Object, part: str, body: Object) -> Object:
+        """Gives one part of the spec as a whole, where a merge would keep old keys, and adds to the annotations.
+
+        Conflict: it is not `there` any more.
+        """
+        metadata = there["metadata"]
+        operations: list[Object] = [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
+            {"op": "replace", "path": f"/spec/{part}", "value": body["spec"][part]},
+            {"op": "add", "path": "/metadata/annotations", "value": {
+                **metadata.get("annotations", {}), **body["metadata"]["annotations"]}},
+        ]  # fmt: skip
+        try:
+            after = await self.client.json_patch(resource, metadata["namespace"], metadata["name"], operations)
+        except Refused as error:
+            raise Conflict(f"{resource.kind} {metadata['name']} changed meanwhile; it is observed again") from error
+        self.seen(resource, after)
+        return after
 
     async def delete(self, resource: Resource, item: Object) -> None:
         """Deletes this very object; another of its name is left alone."""
