@@ -120,10 +120,7 @@ class Rollouts:
     async def _protect(self, revision: str, scene: Scene) -> None:
         """Only what is about to serve needs a budget; what is tried may be taken down."""
         body = serving.budget(scene.owner, revision, scene.observed.spec.deletion_policy)
-        there = await self._writes.create(BUDGETS, body, is_labelled)
-        if bool(there["metadata"].get("ownerReferences")) is not ("ownerReferences" in body["metadata"]):
-            references = {"ownerReferences": body["metadata"].get("ownerReferences")}
-            await self._writes.merge(BUDGETS, scene.owner.namespace, revision, {"metadata": references})
+        await self._writes.own(BUDGETS, await self._writes.create(BUDGETS, body, is_labelled), body)
 
     async def adjust(self, action: AdjustRevision, scene: Scene) -> None:
         """Brings scale and owners in line; the Deployment last: it is what says that all is."""
@@ -145,12 +142,9 @@ class Rollouts:
         if spec.serving.autoscaling is not None:
             body = serving.autoscaler(spec.serving.autoscaling, scene.owner, name, spec.deletion_policy)
             there = await self._writes.create(AUTOSCALERS, body, is_labelled)
-            references = {"ownerReferences": body["metadata"].get("ownerReferences")}
-            if (
-                there["spec"] != body["spec"]
-                or there["metadata"].get("ownerReferences") != references["ownerReferences"]
-            ):
-                await self._writes.merge(AUTOSCALERS, namespace, name, {"metadata": references, "spec": body["spec"]})
+            await self._writes.own(AUTOSCALERS, there, body)
+            if there["spec"] != body["spec"]:
+                await self._writes.merge(AUTOSCALERS, namespace, name, {"spec": body["spec"]})
             return
         try:
             there = await self._writes.client.get(AUTOSCALERS, namespace, name)

@@ -39,6 +39,13 @@ class Writes:
         except Missing:
             return
 
+    async def own(self, resource: Resource, there: Object, body: Object) -> None:
+        """Brings the owners of what is there in line with those that `body` states; stating none, it has none."""
+        metadata, owners = there["metadata"], body["metadata"].get("ownerReferences")
+        if (metadata.get("ownerReferences") or None) != owners:
+            patch = {"metadata": {"ownerReferences": owners}}
+            await self.merge(resource, metadata["namespace"], metadata["name"], patch)
+
     async def replace(self, resource: Resource, there: Object, part: str, body: Object) -> Object:
         """Gives one part of the spec as a whole, where a merge would keep old keys, and adds to the annotations.
 
