@@ -32,7 +32,7 @@ async def _claim(writes: Writes, template: ClaimTemplate, scene: Scene) -> None:
     """Makes the claim of a template, or takes over the one that an earlier migration of the name left."""
     body = serving.claim(scene.owner, template, scene.observed.spec.deletion_policy)
     there = await writes.create(CLAIMS, body, is_labelled)
-    if "deletionTimestamp" in there["metadata"] or owner_uid(there) not in {None, scene.owner.uid}:
+    if owner_uid(there) not in {None, scene.owner.uid}:
         raise Conflict(
             f"claim {there['metadata']['name']} goes with an earlier migration; it is made anew when it is gone"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from paritygate.cluster.cache import Cache, Object
-from paritygate.cluster.client import CLAIMS, SERVICES, Client, Resource
+from paritygate.cluster.client import SERVICES, Client, Resource
 from paritygate.cluster.manifests import pods
 from paritygate.errors import ConfigurationError, Conflict, Missing, Refused
 
@@ -25,7 +25,7 @@ class Writes:
             there = await self.client.get(resource, metadata["namespace"], metadata["name"])
             if not ours(there) or not is_of(there, metadata["labels"][pods.MIGRATION]):
                 raise taken(resource, metadata["namespace"], metadata["name"]) from None
-            if "deletionTimestamp" in there["metadata"] and resource is not CLAIMS:  # a claim is waited for with words
+            if "deletionTimestamp" in there["metadata"]:
                 raise Conflict(
                     f"{resource.kind} {metadata['name']} is being deleted; it is made anew after that"
                 ) from None

@@ -133,17 +133,17 @@ def left_claim(cluster, **metadata):
 
 
 @pytest.mark.parametrize(
-    "metadata",
+    ("metadata", "why"),
     [
-        {"deletionTimestamp": "2026-01-01T00:00:00Z"},
-        {"ownerReferences": [{"uid": "of-an-earlier-one", "controller": True}]},
+        ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, "churn-artefacts is being deleted; it is made anew"),
+        ({"ownerReferences": [{"uid": "of-an-earlier-one", "controller": True}]}, "goes with an earlier migration"),
     ],
     ids=["is being deleted", "will be deleted with its owner"],
 )
-def test_a_claim_that_goes_with_an_earlier_migration_is_waited_for(metadata):
+def test_a_claim_that_goes_with_an_earlier_migration_is_waited_for(metadata, why):
     cluster = Cluster(storage=TEMPLATE)
     left_claim(cluster, **metadata)
-    with pytest.raises(Conflict, match="goes with an earlier migration"):
+    with pytest.raises(Conflict, match=why):
         cluster.reconcile()
     assert cluster.api.all("Job") == []
 
