@@ -8,7 +8,7 @@ from paritygate.api.artifacts import FailureClass, StageFailure, StageName
 from paritygate.api.orders import JobOrder
 from paritygate.api.status import InputDigests
 from paritygate.cluster import references, stores
-from paritygate.cluster.cache import CANCELLED, Cache, Object, ended, owner_uid
+from paritygate.cluster.cache import CANCELLED, Cache, Object, ended
 from paritygate.cluster.client import JOBS, PODS, Client
 from paritygate.cluster.manifests import jobs
 from paritygate.cluster.rollouts import Rollouts
@@ -87,7 +87,7 @@ class Applier:
         if any(job["metadata"]["name"] == body["metadata"]["name"] for job in scene.jobs):
             return
         await self._try_pod(body)
-        await self._writes.create(JOBS, body, lambda there: owner_uid(there) == scene.observed.uid)
+        await self._writes.create(JOBS, body, scene.observed.uid)
 
     async def _try_pod(self, job: Object) -> None:
         """A Job whose pods admission refuses would be taken and never run: its pod is tried first, without effect."""

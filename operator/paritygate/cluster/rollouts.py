@@ -12,7 +12,7 @@ from paritygate.cluster.client import AUTOSCALERS, BUDGETS, CLAIMS, DEPLOYMENTS,
 from paritygate.cluster.manifests import pods, serving
 from paritygate.cluster.observe import status_of
 from paritygate.cluster.scene import Scene
-from paritygate.cluster.writes import Writes, is_labelled, is_of, taken
+from paritygate.cluster.writes import Writes, is_ours, taken
 from paritygate.core.actions import AdjustRevision, ApplyRevision, Grounds, RetireRevision, SetTraffic
 from paritygate.core.conditions import timestamp
 from paritygate.errors import ConfigurationError, Conflict, Missing
@@ -32,7 +32,7 @@ class Rollouts:
             there = there or await self._writes.client.get(SERVICES, namespace, name)
         except Missing:
             return
-        if not is_labelled(there) or not is_of(there, scene.owner.name):
+        if not is_ours(there, scene.owner.name):
             raise taken(SERVICES, namespace, name)
 
     async def bring_up(self, action: ApplyRevision, scene: Scene) -> None:
@@ -54,7 +54,7 @@ class Rollouts:
             action.replicas,
         )  # fmt: skip
         body = serving.deployment(plan)
-        there = await self._writes.create(DEPLOYMENTS, body, is_labelled)
+        there = await self._writes.create(DEPLOYMENTS, body)
         if serving.strayed(there, body):
             await self._restore(there, body)
 
@@ -120,7 +120,7 @@ class Rollouts:
     async def _protect(self, revision: str, scene: Scene) -> None:
         """Only what is about to serve needs a budget; what is tried may be taken down."""
         body = serving.budget(scene.owner, revision, scene.observed.spec.deletion_policy)
-        await self._writes.own(BUDGETS, await self._writes.create(BUDGETS, body, is_labelled), body)
+        await self._writes.own(BUDGETS, await self._writes.create(BUDGETS, body), body)
 
     async def adjust(self, action: AdjustRevision, scene: Scene) -> None:
         """Brings scale and owners in line; the Deployment last: it is what says that all is."""
@@ -141,7 +141,7 @@ class Rollouts:
         namespace, spec = scene.owner.namespace, scene.observed.spec
         if spec.serving.autoscaling is not None:
             body = serving.autoscaler(spec.serving.autoscaling, scene.owner, name, spec.deletion_policy)
-            there = await self._writes.create(AUTOSCALERS, body, is_labelled)
+            there = await self._writes.create(AUTOSCALERS, body)
             await self._writes.own(AUTOSCALERS, there, body)
             if there["spec"] != body["spec"]:
                 await self._writes.merge(AUTOSCALERS, namespace, name, {"spec": body["spec"]})
@@ -150,12 +150,12 @@ class Rollouts:
             there = await self._writes.client.get(AUTOSCALERS, namespace, name)
         except Missing:
             return
-        if is_labelled(there):
+        if is_ours(there, scene.owner.name):
             await self._writes.delete(AUTOSCALERS, there)
 
     async def _point(self, body: Object) -> None:
         """Moves the pointer in one write."""
-        there = await self._writes.create(SERVICES, body, is_labelled)
+        there = await self._writes.create(SERVICES, body)
         if there["spec"].get("selector") != body["spec"]["selector"]:
             await self._writes.replace(SERVICES, there, "selector", body)
 
@@ -170,7 +170,7 @@ class Rollouts:
                 there = await self._writes.client.get(resource, namespace, action.name)
             except Missing:
                 continue
-            if is_labelled(there) and is_of(there, scene.owner.name):
+            if is_ours(there, scene.owner.name):
                 await self._writes.delete(resource, there)
 
     async def _not_led_to(self, namespace: str, service: str, revision: str) -> None:

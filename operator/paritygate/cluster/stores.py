@@ -7,7 +7,7 @@ from paritygate.cluster.cache import owner_uid
 from paritygate.cluster.client import CLAIMS
 from paritygate.cluster.manifests import pods, serving
 from paritygate.cluster.scene import Scene
-from paritygate.cluster.writes import Writes, is_labelled
+from paritygate.cluster.writes import Writes
 from paritygate.errors import ConfigurationError, Conflict
 
 
@@ -31,7 +31,7 @@ async def access(writes: Writes, storage: Storage, scene: Scene) -> pods.StoreAc
 async def _claim(writes: Writes, template: ClaimTemplate, scene: Scene) -> None:
     """Makes the claim of a template, or takes over the one that an earlier migration of the name left."""
     body = serving.claim(scene.owner, template, scene.observed.spec.deletion_policy)
-    there = await writes.create(CLAIMS, body, is_labelled)
+    there = await writes.create(CLAIMS, body)
     if owner_uid(there) not in {None, scene.owner.uid}:
         raise Conflict(
             f"claim {there['metadata']['name']} goes with an earlier migration; it is made anew when it is gone"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from paritygate.cluster.cache import Cache, Object
+from paritygate.cluster.cache import Cache, Object, owner_uid
 from paritygate.cluster.client import SERVICES, Client, Resource
 from paritygate.cluster.manifests import pods
 from paritygate.errors import ConfigurationError, Conflict, Missing, Refused
@@ -16,14 +14,17 @@ class Writes:
     def __init__(self, client: Client, cache: Cache) -> None:
         self.client, self._cache = client, cache
 
-    async def create(self, resource: Resource, body: Object, ours: Callable[[Object], bool]) -> Object:
-        """Creates, or finds what an earlier try created. ConfigurationError (NameConflict): it is somebody else's."""
+    async def create(self, resource: Resource, body: Object, owner: str | None = None) -> Object:
+        """Creates, or finds what an earlier try created. ConfigurationError (NameConflict): it is somebody else's.
+
+        `owner`: UID that must own what is found; None = the labels tell.
+        """
         metadata = body["metadata"]
         try:
             there = await self.client.create(resource, body)
         except Conflict:
             there = await self.client.get(resource, metadata["namespace"], metadata["name"])
-            if not ours(there) or not is_of(there, metadata["labels"][pods.MIGRATION]):
+            if not is_ours(there, metadata["labels"][pods.MIGRATION]) or owner not in {None, owner_uid(there)}:
                 raise taken(resource, metadata["namespace"], metadata["name"]) from None
             if "deletionTimestamp" in there["metadata"]:
                 raise Conflict(
@@ -76,14 +77,10 @@ class Writes:
         self._cache.apply(None, {"apiVersion": resource.api_version, "kind": resource.kind, **item})
 
 
-def is_labelled(item: Object) -> bool:
-    """Whether an object says that it is ours."""
-    return bool(item["metadata"].get("labels", {}).get(pods.MANAGED_BY) == pods.MANAGER)
-
-
-def is_of(item: Object, migration: str) -> bool:
-    """Whether an object says of which migration it is, and it is this one."""
-    return bool(item["metadata"].get("labels", {}).get(pods.MIGRATION) == migration)
+def is_ours(item: Object, migration: str) -> bool:
+    """Whether an object says that we made it, and for this migration."""
+    labels = item["metadata"].get("labels", {})
+    return bool(labels.get(pods.MANAGED_BY) == pods.MANAGER and labels.get(pods.MIGRATION) == migration)
 
 
 def taken(resource: Resource, namespace: str, name: str) -> ConfigurationError:
