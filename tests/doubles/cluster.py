@@ -12,7 +12,7 @@ from control_plane.scripts import Outcome
 from doubles.api import MemoryApi
 from paritygate.cluster.cache import Cache, Object
 from paritygate.cluster.keys import Key
-from paritygate.cluster.manifests.pods import ALLOWED
+from paritygate.cluster.manifests.pods import ALLOWED, MANAGED_BY, MANAGER
 from paritygate.cluster.reconcile import Reconciler
 from paritygate.cluster.settings import Settings
 from paritygate.cluster.slots import Slots
@@ -70,9 +70,11 @@ class Cluster:
         )  # fmt: skip
 
     def look(self) -> None:
-        """Brings the operator's cache up to date."""
-        for kind in ("Job", "Pod", "Deployment", "Service", "ModelMigration"):
-            self.cache.replace(kind, self.api.all(kind), _FOREVER)
+        """Brings the operator's cache up to date; of children, it is sent what bears its label."""
+        for kind in ("Job", "Pod", "Deployment", "Service"):
+            found = [one for one in self.api.all(kind) if one["metadata"].get("labels", {}).get(MANAGED_BY) == MANAGER]
+            self.cache.replace(kind, found, _FOREVER)
+        self.cache.replace("ModelMigration", self.api.all("ModelMigration"), _FOREVER)
 
     def reconcile(self, *, look: bool = True, key: Key = KEY) -> float | None:
         """One reconcile; what `ask` gives: seconds until the next look."""

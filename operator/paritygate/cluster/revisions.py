@@ -30,13 +30,15 @@ class Pointer:
     lagging: tuple[str, ...] = ()
 
 
+def pointers(snapshot: Snapshot) -> list[Object]:
+    """Services that lead to a revision of the migration."""
+    return [s for s in snapshot.of("Service") if pods.REVISION in s["spec"].get("selector", {})]
+
+
 def pointer(snapshot: Snapshot, spec: ModelMigrationSpec) -> Pointer:
     """Read from the Services themselves. One of an earlier `serviceName` counts until somebody removes it."""
     wanted = service_name(snapshot.key.name, spec)
-    found = sorted(
-        (s for s in snapshot.of("Service") if pods.REVISION in s["spec"].get("selector", {})),
-        key=lambda s: s["metadata"]["name"] != wanted,
-    )
+    found = sorted(pointers(snapshot), key=lambda s: s["metadata"]["name"] != wanted)
     if not found:
         return Pointer()
     leads = [s["spec"]["selector"][pods.REVISION] for s in found]

@@ -27,9 +27,10 @@ class Rollouts:
     async def require_name(self, scene: Scene) -> None:
         """Says before the work, and not after it, that the Service cannot be had. ConfigurationError: NameConflict."""
         namespace, name = scene.owner.namespace, revisions.service_name(scene.observed.name, scene.observed.spec)
-        there = next((s for s in scene.snapshot.of("Service") if s["metadata"]["name"] == name), None)
+        if any(s["metadata"]["name"] == name for s in scene.snapshot.of("Service")):
+            return
         try:
-            there = there or await self._writes.client.get(SERVICES, namespace, name)
+            there = await self._writes.client.get(SERVICES, namespace, name)
         except Missing:
             return
         if not is_ours(there, scene.owner.name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from paritygate.cluster import revisions
 from paritygate.cluster.cache import Object, Snapshot, owner_uid
 from paritygate.cluster.manifests import pods
 from paritygate.cluster.pinned import Pinned, pinned
@@ -38,4 +39,4 @@ class Scene:
     @property
     def pointers(self) -> list[Object]:
         """Services that lead to a revision of the migration."""
-        return [s for s in self.snapshot.of("Service") if pods.REVISION in s["spec"].get("selector", {})]
+        return revisions.pointers(self.snapshot)

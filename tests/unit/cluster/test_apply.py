@@ -165,7 +165,7 @@ def test_a_job_over_its_deadline_is_kept_with_the_reason_and_stopped():
     assert "ran longer than spec.jobs.deadline, 10m" in said(cluster, "DeadlineExceeded")
 
 
-@pytest.mark.parametrize("strange", ["of another owner", "without annotations and labels"])
+@pytest.mark.parametrize("strange", ["of another owner", "without annotations and an owner"])
 def test_a_job_of_somebody_else_is_never_cancelled(strange):
     cluster = Cluster()
     cluster.reconcile()
@@ -174,7 +174,8 @@ def test_a_job_of_somebody_else_is_never_cancelled(strange):
     del other["metadata"]["uid"]
     if strange != "of another owner":
         other["metadata"] = {
-            "namespace": NAMESPACE, "name": "a-other", "labels": {"paritygate.dev/migration": "churn"},
+            "namespace": NAMESPACE, "name": "a-other",
+            "labels": {"app.kubernetes.io/managed-by": "paritygate", "paritygate.dev/migration": "churn"},
         }  # fmt: skip
     cluster.api.put(other)
     cluster.edit(suspend=True)
