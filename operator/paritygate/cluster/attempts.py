@@ -23,8 +23,8 @@ from paritygate.core.observed import Attempt, Finished, Inputs
 
 Message = TypeVar("Message", Fetched, Published)
 CONVERT: Final = "convert"
-VALIDATE: Final = "validate"
-LOST: Final = "ArtefactLost"
+_VALIDATE: Final = "validate"
+_LOST: Final = "ArtefactLost"
 """Reason of a Job that did not find what earlier stages left."""
 SETTLING: Final = timedelta(seconds=15)
 """How much later than its Job's a pod's last word may come: they are watched apart."""
@@ -122,7 +122,7 @@ class ObservedJob:
             for s in pod.get("status", {}).get("initContainerStatuses", ())
             if s["name"] in _AT and not s.get("state", {}).get("waiting")
         ]
-        if self.kind == VALIDATE:
+        if self.kind == _VALIDATE:
             return StageName.VALIDATE
         return _AT[begun[-1]] if begun else StageName.ASSESS
 
@@ -181,7 +181,7 @@ def handed_in(ours: Sequence[ObservedJob], sought: str) -> dict[tuple[StageName,
             continue  # or two Jobs would be at work: the one that does it again, and the one that goes on from there
         for receipt in one.trusted.receipts if one.trusted else ():
             own = receipt.stage is StageName.VALIDATE
-            if own == (one.kind == VALIDATE) and (one.digest == receipt.digest if own else one.digest == sought):
+            if own == (one.kind == _VALIDATE) and (one.digest == receipt.digest if own else one.digest == sought):
                 found[receipt.stage, receipt.digest] = receipt, one
     return found
 
@@ -200,11 +200,11 @@ class Loss:
 
 def loss(ours: Iterable[ObservedJob], now: datetime) -> Loss | None:
     """The latest loss that the last attempt at a stage ended with; None = there is none."""
-    newest = {one.digest: one for one in sorted(ours, key=lambda job: job.number) if one.kind == VALIDATE}
+    newest = {one.digest: one for one in sorted(ours, key=lambda job: job.number) if one.kind == _VALIDATE}
     found = [
         Loss(one.ended_at, failure)
         for one in newest.values()
-        if one.ended_at is not None and (failure := _state(one, now)[1]) is not None and failure.reason == LOST
+        if one.ended_at is not None and (failure := _state(one, now)[1]) is not None and failure.reason == _LOST
     ]
     return max(found, key=lambda one: one.found_at, default=None)
 
@@ -242,7 +242,7 @@ def attempts_of(  # noqa: PLR0913, PLR0917 - an attempt is seen in the light of 
             one.at, one.generation != generation, one.name, one.replaced,
         )  # fmt: skip
 
-    if one.kind == VALIDATE:
+    if one.kind == _VALIDATE:
         return [attempt(StageName.VALIDATE, one.digest)]
     if one.digest != run.sought or inputs is None:
         return [attempt(StageName.ASSESS, one.digest)]
@@ -278,7 +278,7 @@ def _completed(one: ObservedJob) -> tuple[StageState, StageFailure | None]:
     if one.published is None:
         message = "the Job ended well, but its pod is gone or published nothing readable"
         return StageState.FAILED, failures.infrastructure("EvidenceMissing", message)
-    if one.kind == VALIDATE and not any(r.digest == one.digest for r in one.published.receipts):
+    if one.kind == _VALIDATE and not any(r.digest == one.digest for r in one.published.receipts):
         message = f"the Job was to judge stage {one.digest}, and published evidence for another"
         return StageState.FAILED, failures.configuration("EvidenceInvalid", message)
     return StageState.SUCCEEDED, None

@@ -87,15 +87,15 @@ class Cache:
                 touched.add(key)
         for key, known in self._known(kind):
             metadata = known["metadata"]
-            if metadata["uid"] not in listed and version_of(known) <= began:
+            if metadata["uid"] not in listed and _version_of(known) <= began:
                 self._remove(key, known)
                 touched.add(key)
         return touched
 
     def newest(self) -> int:
         """Newest resourceVersion seen; 0 = nothing was."""
-        versions = [version_of(item) for item in self._migrations.values()]
-        versions += [version_of(item) for children in self._children.values() for item in children.values()]
+        versions = [_version_of(item) for item in self._migrations.values()]
+        versions += [_version_of(item) for children in self._children.values() for item in children.values()]
         return max(versions, default=0)
 
     def snapshot(self, key: Key) -> Snapshot:
@@ -132,19 +132,19 @@ class Cache:
     def _bury(self, item: Object) -> None:
         uid = item["metadata"]["uid"]
         self._gone.pop(uid, None)
-        self._gone[uid] = version_of(item)
+        self._gone[uid] = _version_of(item)
         if len(self._gone) > _MOST_GONE:
             del self._gone[next(iter(self._gone))]
 
     def _put(self, key: Key, item: Object) -> bool:
         """Whether anything but its version is other than before."""
-        if version_of(item) <= self._gone.get(item["metadata"]["uid"], -1):
+        if _version_of(item) <= self._gone.get(item["metadata"]["uid"], -1):
             return False
         there = self._find(key, item)
         same = there is not None and there["metadata"]["uid"] == item["metadata"]["uid"]
-        if same and there is not None and version_of(there) >= version_of(item):
+        if same and there is not None and _version_of(there) >= _version_of(item):
             return False
-        if not same and there is not None and version_of(there) > version_of(item):
+        if not same and there is not None and _version_of(there) > _version_of(item):
             return False  # a late word of an object that was replaced under its name
         if item["kind"] == "ModelMigration":
             self._migrations[key] = item
@@ -209,7 +209,7 @@ def _without_version(item: Object) -> Object:
     return {**item, "metadata": metadata}
 
 
-def version_of(item: Object) -> int:
+def _version_of(item: Object) -> int:
     """Versions of Kubernetes ≥ 1.35 are numbers that grow, as all before were in fact (KEP-5504)."""
     text = item["metadata"].get("resourceVersion", "0")
     return int(text) if text.isdigit() else 0

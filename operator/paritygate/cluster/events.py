@@ -145,7 +145,7 @@ class Teller:
         return {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
-            "metadata": {"namespace": metadata["namespace"], "name": name_of(migration, event, telling.at)},
+            "metadata": {"namespace": metadata["namespace"], "name": _name_of(migration, event, telling.at)},
             "eventTime": telling.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "type": event.type,
             "reason": event.reason[:128],
@@ -168,7 +168,7 @@ def key_of(migration: Object) -> Key:
     return Key(migration["metadata"]["namespace"], migration["metadata"]["name"])
 
 
-def name_of(migration: Object, event: PlannedEvent, at: datetime) -> str:
+def _name_of(migration: Object, event: PlannedEvent, at: datetime) -> str:
     """The same for the same news. Names sort by the second: kubectl shows events by name."""
     since = event.since or timestamp(at)
     second = int(datetime.fromisoformat(since).timestamp())
