@@ -29,6 +29,8 @@ from paritygate.core.conditions import PlannedEvent, Standing, conditions, times
 from paritygate.core.observed import Attempt, Observed, Revision
 from paritygate.core.stages import run_id, spec_digest
 
+NOTHING_SERVES: Final = "NothingServes"
+"""Reason of ServingAvailable before anything was promoted, when nobody misses it."""
 _MAX_FINDINGS: Final = 20
 _MAX_HISTORY: Final = 10
 _MAX_MESSAGE: Final = 4096
@@ -144,7 +146,7 @@ def _message(observed: Observed, outlook: Outlook, accepted: Receipt | None) -> 
 def _serving(observed: Observed) -> Standing:
     stable = next((r for r in observed.revisions if r.name == observed.traffic), None)
     if observed.traffic is None:
-        return Standing("False", "NothingServes", "no revision owns the traffic yet")
+        return Standing("False", NOTHING_SERVES, "no revision owns the traffic yet")
     if stable is None or not stable.serves:
         return Standing("False", "ServingUnavailable", f"revision {observed.traffic} owns the traffic, none answers")
     if stable.altered:

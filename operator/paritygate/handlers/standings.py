@@ -10,9 +10,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from paritygate.api.status import ConditionType
+from paritygate.core.standing import NOTHING_SERVES
 
-_NOTHING_YET: Final = "NothingServes"
-"""Reason of ServingAvailable before anything was promoted, when nobody misses it."""
 _UNSEEN: Final = "Unseen"
 """In place of a reason, where a migration has no status yet."""
 
@@ -38,7 +37,7 @@ class Standings(Collector):
             if ConditionType.STALLED in found:
                 stalled[found[ConditionType.STALLED]["reason"]] += 1
             serving = found.get(ConditionType.SERVING_AVAILABLE)
-            if serving is not None and serving["status"] == "False" and serving["reason"] != _NOTHING_YET:
+            if serving is not None and serving["status"] == "False" and serving["reason"] != NOTHING_SERVES:
                 unavailable[serving["reason"]] += 1
         yield _gauge("migrations", "Migrations by the reason of their condition Ready.", ready)
         yield _gauge("stalled_migrations", "Migrations that go on only when somebody changes something.", stalled)
