@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from paritygate.api.artifacts import StageName
 from paritygate.api.spec import SourceFormat
@@ -21,9 +22,9 @@ from paritygate.local.inputs import Places
 from paritygate.local.processes import Process
 from paritygate.local.workdir import WorkFolder
 
-STAND_BY = "stand-by"
 SERVER = "candidate"
 """What the process is called here that will serve the candidate which Validate judges."""
+_STAND_BY: Final = "stand-by"
 
 
 class Ahead:
@@ -47,12 +48,12 @@ class Ahead:
                     self._read(places.dataset)
                     if places.lock is None:  # an environment of its own is built when its stage is due
                         agent = self._commands.agent_in(sys.executable, self._work.scratch)
-                        self._stand_by(StageName.CAPTURE, *agent, STAND_BY, self._format)
+                        self._stand_by(StageName.CAPTURE, *agent, _STAND_BY, self._format)
                 case StageName.CAPTURE if self._is_wanted(StageName.CONVERT):
-                    self._stand_by(StageName.CONVERT, *self._commands.worker, STAND_BY, "convert", self._format)
+                    self._stand_by(StageName.CONVERT, *self._commands.worker, _STAND_BY, "convert", self._format)
                 case StageName.CONVERT if self._is_wanted(StageName.VALIDATE):
-                    self._stand_by(StageName.VALIDATE, *self._commands.worker, STAND_BY, "validate", self._format)
-                    self._stand_by(SERVER, *self._commands.server, STAND_BY)
+                    self._stand_by(StageName.VALIDATE, *self._commands.worker, _STAND_BY, "validate", self._format)
+                    self._stand_by(SERVER, *self._commands.server, _STAND_BY)
 
     def rows(self) -> tuple[Process, Path] | None:
         """The process that reads the dataset and where its output comes, for whoever asks first."""
