@@ -46,7 +46,8 @@ class Ahead:
             match stage:
                 case StageName.ASSESS if places.capture is None and self._is_wanted(StageName.CAPTURE):
                     self._read(places.dataset)
-                    if places.lock is None:  # an environment of its own is built when its stage is due
+                    # An environment of its own is built when its stage is due.
+                    if places.lock is None and StageName.CAPTURE not in self._standing_by:
                         agent = self._commands.agent_in(sys.executable, self._work.scratch)
                         self._stand_by(StageName.CAPTURE, *agent, _STAND_BY, self._format)
                 case StageName.CAPTURE if self._is_wanted(StageName.CONVERT):
@@ -102,6 +103,9 @@ class Ahead:
         return ORDER.index(stage) <= ORDER.index(self._until)
 
     def _read(self, dataset: Path) -> None:
+        """Starts to read the dataset, unless an earlier attempt at the stage before has."""
+        if self._rows is not None:
+            return
         out, log = self._work.scratch / "rows", self._work.logs / "dataset.log"
         log.unlink(missing_ok=True)
         command = [*self._commands.worker, "dataset", "--uri", str(dataset), "--out", str(out)]

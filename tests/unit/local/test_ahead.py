@@ -1,11 +1,13 @@
 """What is begun before its stage is due changes when things are done, and nothing else."""
 
 import time
+from datetime import timedelta
 
 import pytest
 
 from paritygate.api.artifacts import StageName
 from paritygate.api.report import Verdict
+from paritygate.core import plan
 from paritygate.local.environments import Environments, Lock
 from paritygate.local.events import StageFailed
 
@@ -35,6 +37,14 @@ def test_a_dataset_that_fails_ahead_of_time_fails_its_stage(ahead, how):
     (failed,) = [event for event in ahead.events if isinstance(event, StageFailed)]
     assert failed.stage is StageName.CAPTURE
     assert list(ahead.work.scratch.iterdir()) == []
+
+
+def test_a_dataset_that_is_read_already_is_not_read_again_for_a_second_attempt(ahead, monkeypatch):
+    monkeypatch.setattr(plan, "FIRST_RETRY", timedelta(0))
+    ahead.behave(assess="Infrastructure, once")
+    assert ahead.run().verdict is Verdict.PASSED
+    assert sorted(ahead.started()) == ["assess", "assess", "capture", "convert", "dataset", "validate"]
+    assert [event.stage for event in ahead.events if isinstance(event, StageFailed)] == [StageName.ASSESS]
 
 
 def test_a_worker_that_dies_while_it_stands_by_is_done_without(ahead):
