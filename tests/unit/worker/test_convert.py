@@ -249,6 +249,10 @@ MISFITS = {
         lambda: exported(tuple((f"X{i}", TensorProto.FLOAT, [None, 4]) for i in range(7))), "CandidateSignatureDiffers",
         "X3 FP32 [-1, 4] and 3 more, and the source has features FP64 [-1, 4];",
     ),
+    "one more input, beside one of the source's name": (
+        lambda: exported((("features", TensorProto.FLOAT, [None, 4]), ("Y", TensorProto.FLOAT, [None, 4]))),
+        "CandidateSignatureDiffers", "inputs Y FP32 [-1, 4], and the source has none, beside 1 of the same name;",
+    ),
     "text where numbers are": (
         lambda: exported(label=("output_label", TensorProto.STRING)), "CandidateSignatureDiffers", "output_label BYTES",
     ),

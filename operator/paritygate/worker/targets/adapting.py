@@ -174,14 +174,14 @@ def _note(edit: Edit, kind: str, wanted: TensorSignature, own: Tensor, steps: Se
 
 
 def _differs(kind: str, wanted: Sequence[TensorSignature], found: Sequence[Tensor], where: str) -> ConfigurationError:
-    """Shows what has no counterpart by name, or all where every name has one."""
+    """Shows what has no counterpart by name, and how many have one."""
     both = {tensor.name for tensor in wanted} & {tensor.name for tensor in found}
-    theirs = [str(t) for t in found if t.name not in both] or [str(t) for t in found]
-    ours = [t for t in wanted if t.name not in both] or wanted
+    theirs = [str(tensor) for tensor in found if tensor.name not in both]
+    ours = [described(t.name, t.datatype, t.shape) for t in wanted if t.name not in both]
+    beside = f", beside {len(both)} of the same name" if both else ""
     return ConfigurationError(
         "CandidateSignatureDiffers",
-        f"{where} has the {kind} {_first(theirs)}, and the source has "
-        f"{_first([described(t.name, t.datatype, t.shape) for t in ours])}; "
+        f"{where} has the {kind} {_first(theirs)}, and the source has {_first(ours)}{beside}; "
         f"export it with the same names, or state source.{kind} as the candidate has them",
     )
 
