@@ -7,7 +7,6 @@ kubectl and helm, as users do, and look through the API.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from cluster import models
-from control_plane import plane
+from control_plane import binaries, plane
 from control_plane.client import Object
 from control_plane.nothing_skipped import pytest_sessionfinish
 from suite import access, evidence, killing
@@ -71,8 +70,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], contextlib
 
     @contextlib.contextmanager
     def entered(name: str) -> Iterator[Path]:
-        with (session / f"{name}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with binaries.locked(session / f"{name}.lock"):
             yield session
 
     return entered

@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -77,7 +76,7 @@ def shared(session: Path, audit: Mapping[str, Any] | None = None) -> Iterator[Co
     """
     binaries.commands()
     folder = lifetime.folder_for(_PREFIX, _memory())
-    with _exclusive(session / "control-plane.lock"):
+    with binaries.locked(session / "control-plane.lock"):
         known = session / "control-plane"
         if known.exists():
             folder = Path(known.read_text())
@@ -159,13 +158,6 @@ def _memory() -> Path:
     """Where files live in memory, if there is such a place: etcd writes a lot, and nothing needs to last."""
     shm = Path("/dev/shm")  # noqa: S108 - names are random, modes are ours
     return shm if os.access(shm, os.W_OK) else Path(tempfile.gettempdir())
-
-
-@contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _described(folder: Path) -> ControlPlane:
