@@ -2,19 +2,18 @@
 
 import json
 import subprocess
-import threading
 
 import pytest
 import yaml
 
 from control_plane import definitions, plane, volumes
-from control_plane.chart import CHART, DIGEST, JOBS_CLOSED, MATRIX, PINNED, of_kind, render
-from control_plane.client import Refused, condition, path_of
+from control_plane.chart import CHART, DIGEST, JOBS_CLOSED, MATRIX, PINNED, of_kind, render, until_refused
+from control_plane.client import condition, path_of
 from control_plane.fixtures import tool
 from control_plane.kubelet import Kubelet
 from control_plane.migrations import Work, is_ready, migration, operating
 from control_plane.scripts import Outcome
-from paritygate import __version__, clock
+from paritygate import __version__
 from paritygate.cluster.configuration import load_settings
 
 
@@ -156,14 +155,7 @@ def _until_guarded(api):
     """Returns as soon as an administrator may not make what is the operator's."""
     forged = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}, "metadata": {
         "name": "forged", "namespace": "models", "labels": {"paritygate.dev/migration": "churn"}}}  # fmt: skip
-    ends = clock.monotonic() + 30
-    while True:
-        try:
-            api.create(forged, dryRun="All")
-        except Refused:
-            return
-        assert clock.monotonic() < ends, "the policies are not in force"
-        threading.Event().wait(0.05)
+    until_refused(lambda: api.create(forged, dryRun="All"))
 
 
 def _live_through(api, work):

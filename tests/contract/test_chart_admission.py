@@ -3,15 +3,14 @@
 Every request is a dry run on a real API server, of an administrator who may do everything else.
 """
 
-import threading
+from functools import partial
 
 import pytest
 
-from control_plane.chart import PINNED, of_kind, render
+from control_plane.chart import PINNED, of_kind, render, until_refused
 from control_plane.client import JSON_PATCH, MERGE, Refused, path_of
 from control_plane.fixtures import started
 from control_plane.migrations import migration
-from paritygate import clock
 
 OPERATOR = "system:serviceaccount:operators:pg-paritygate"
 BACKUP = "system:serviceaccount:velero:velero"
@@ -195,22 +194,9 @@ def guarded(tmp_path_factory):
         with plane.client(acting_as=OPERATOR) as operator:
             for one in THERE:
                 operator.create(one)
-        in_force(api)
+        for attempt, told in (REFUSED["a pod that asks for requests"], REFUSED["a forged verdict"]):
+            until_refused(partial(attempt, api), told)
         yield plane
-
-
-def in_force(api):
-    """Waits until the API server has taken the policies in, which it looks for once a second."""
-    for attempt, told in (REFUSED["a pod that asks for requests"], REFUSED["a forged verdict"]):
-        ends = clock.monotonic() + 30
-        while True:
-            try:
-                attempt(api)
-            except Refused as refused:
-                if told in refused.message:
-                    break
-            assert clock.monotonic() < ends, "the policies are not in force"
-            threading.Event().wait(0.05)
 
 
 @pytest.fixture(scope="module")

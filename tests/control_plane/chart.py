@@ -3,14 +3,16 @@
 import itertools
 import json
 import subprocess
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from control_plane.client import Object
+from control_plane.client import Object, Refused
 from control_plane.fixtures import tool
+from paritygate import clock
 
 CHART: Final = Path(__file__).parents[2] / "charts" / "paritygate"
 DIGEST: Final = f"sha256:{'1' * 64}"
@@ -51,6 +53,7 @@ EVERYTHING: Final = MONITORED | {
         "exempt": {"users": ["system:serviceaccount:velero:velero"], "groups": ["system:masters"]},
     },
 }
+_IN_FORCE_SECONDS: Final = 30.0
 JOBS_CLOSED: Final = {"networkPolicy": {"jobs": {"enabled": True, "egress": [{"ports": [{"port": 443}]}]}}}
 MATRIX: Final = {
     f"{name}, {where}": values | ({} if where == "everywhere" else {"namespaces": ["NAMESPACE"]})
@@ -78,6 +81,19 @@ def render(values: Mapping[str, Any], namespace: str = "paritygate", release: st
     if ended.returncode:
         raise ValueError(ended.stderr)
     return [one for one in yaml.safe_load_all(ended.stdout) if one]
+
+
+def until_refused(attempt: Callable[[], object], told: str = "") -> None:
+    """Returns as soon as an attempt is refused with these words: the API server looks for policies once a second."""
+    ends = clock.monotonic() + _IN_FORCE_SECONDS
+    while True:
+        try:
+            attempt()
+        except Refused as refused:
+            if told in refused.message:
+                return
+        assert clock.monotonic() < ends, "the policies are not in force"
+        threading.Event().wait(0.05)
 
 
 def of_kind(objects: Iterable[Object], *kinds: str) -> list[Object]:
