@@ -10,8 +10,9 @@ operator as its own process and as a ServiceAccount, and a stand-in for the kube
 at once with evidence that passes. Planning, writing, Jobs, scheduling and rollouts are what they are in a cluster; only
 containers do not run. Writes are counted from the audit log of the API server.
 
-A run ends when every migration is promoted and has rested, or `--seconds` after all were observed. Whatever ends the
-benchmark, also Ctrl-C, its processes and files go with it. The figures also go to FOLDER/cluster.json.
+A run ends when every migration is promoted and has rested, or `--seconds` after all were observed or START_SECONDS
+passed. Whatever ends the benchmark, also Ctrl-C, its processes and files go with it. The figures also go to
+FOLDER/cluster.json.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ PER_NAMESPACE = 100
 SETTLED_SECONDS = 17.0
 """After the last promotion the operator looks once more, 15 s later, whether pods of ended Jobs had a last word."""
 START_SECONDS = 300.0
-"""Most that it may take to look at all."""
+"""After so long the run goes on, whether or not all were looked at."""
 LATE_SECONDS = 5.0
 """After a restart, for what might still be written."""
 
