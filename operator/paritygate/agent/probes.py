@@ -133,10 +133,7 @@ def ask(model, inputs, probes, wires):
 
 
 def inside(inputs, probes, wires, answers):
-    """The answered probes inside the domain: their rows, and their inputs as a batch, None where there are none.
-
-    Rounding does not average out in a row that is all alike, so the noise of the dataset's rows does not speak for it.
-    """
+    """The answered probes inside the domain: their rows, and their inputs as a batch, None where there are none."""
     rows = [row for row, probe in enumerate(probes) if probe["insideDomain"] and answers[row] is not None]
     if not rows:
         return rows, None
@@ -145,7 +142,10 @@ def inside(inputs, probes, wires, answers):
 
 
 def noise_of(rows, answers, finer):
-    """Row → {output: distance of its answer from `finer`, the rows' answers in double precision; None = not had}."""
+    """Row → {output: distance of its answer from `finer`, the rows' answers in double precision; None = not had}.
+
+    Rounding does not average out in a row that is all alike, so the noise of the dataset's rows does not speak for it.
+    """
     found = {}
     for place, row in enumerate(rows):
         apart = [
