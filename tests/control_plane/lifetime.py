@@ -130,8 +130,8 @@ def serve(folder: Path, make: Callable[[Path], Service]) -> int:
     _adopt()
     began = clock.monotonic()
     service = None
-    alive = (folder / "daemon").open("w")
-    fcntl.flock(alive, fcntl.LOCK_EX)
+    lock = (folder / "daemon").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         service = make(folder)
         tell(folder, **service.start(), daemon=os.getpid(), seconds=round(clock.monotonic() - began, 3))
