@@ -49,7 +49,7 @@ def expressions():
     """All of them, by where they stand; as Prometheus gets them, what is to be filled in filled in."""
     text = (CHART / "files" / "alerts.yaml").read_text()
     of = 'job="pg-paritygate-metrics", namespace="paritygate"'
-    text = text.replace("SELECTOR", of).replace("LISTING_SECONDS", "1800")
+    text = text.replace("SELECTOR", of).replace("LISTING_SECONDS", "1200")
     found = {f"alert {rule['alert']}": rule["expr"] for rule in yaml.safe_load(text)["groups"][0]["rules"]}
     text = (CHART / "files" / "dashboard.json").read_text()
     text = text.replace("$job", "pg-paritygate-metrics").replace("$namespace", "paritygate")
