@@ -12,11 +12,14 @@ from cluster.layout import (
     OURS,
     PLUGINS,
     PORT,
+    SERVICES,
     STORAGE_NAMESPACE,
     Layout,
 )
 from control_plane import flags
 
+HEALTH_PORT: Final = 20244
+"""Where kube-router says whether it is well."""
 SERVER: Final = f"https://{ADDRESS}:{PORT}"
 CLIENTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "kubelet": (f"system:node:{NODE}", ("system:nodes",)),
@@ -36,6 +39,7 @@ class Programs:
     """One binary for etcd and all of Kubernetes: its first argument is the component."""
     coredns: Sequence[str]
     local_path: Path
+    network_policies: Path
 
 
 def commands(layout: Layout, programs: Programs, helper: str) -> dict[str, tuple[str, ...]]:
@@ -64,6 +68,13 @@ def commands(layout: Layout, programs: Programs, helper: str) -> dict[str, tuple
             "--kubeconfig", str(layout.kubeconfig("admin")), "--namespace", STORAGE_NAMESPACE,
             "--helper-image", helper, "--helper-pod-file", str(layout.path("helper-pod.json")),
             "--configmap-name", "local-path-config", "--service-account-name", "default",
+        ),
+        # Routes are the plug-in's and Services kube-proxy's: it does nothing but what policies say.
+        "kube-router": (
+            str(programs.network_policies), f"--kubeconfig={layout.kubeconfig('admin')}", f"--hostname-override={NODE}",
+            "--run-firewall=true", "--run-router=false", "--run-service-proxy=false", "--enable-cni=false",
+            "--enable-ipv6=false", f"--service-cluster-ip-range={SERVICES}", f"--health-port={HEALTH_PORT}",
+            "--metrics-port=0",
         ),
     }  # fmt: skip
 

@@ -54,7 +54,9 @@ class _Node:
         cgroups.join(self.layout.folder.name, os.getpid())
         self._write_files()
         connect(self.layout)
-        found = components.Programs(programs.kubernetes(), programs.coredns(), programs.local_path())
+        found = components.Programs(
+            programs.kubernetes(), programs.coredns(), programs.local_path(), programs.network_policies()
+        )
         self.commands = components.commands(self.layout, found, self.images["base"]["reference"])
         self._run("containerd", "etcd", "kube-apiserver")
         loaded = ThreadPoolExecutor(1).submit(self._load_images)
@@ -81,7 +83,9 @@ class _Node:
                 self._until("kube-apiserver", lambda path=path, obj=obj: _created(api, path, obj))
             self._run("local-path-provisioner")
             self._until("kubelet", lambda: condition(api.find("Node", NODE) or {}, "Ready").get("status") == "True")
+            self._run("kube-router")
             self._until("coredns", _dns_answers)
+            self._until("kube-router", _policies_hold)
             self._until("kube-controller-manager", lambda: api.find("ServiceAccount", "default", "default"))
 
     def _load_images(self) -> None:
@@ -157,6 +161,11 @@ def _dns_answers() -> bool:
         asking.sendto(_QUESTION, (layout.DNS, 53))
         answer = asking.recv(512)
     return answer[3] & 0x0F == 0 and int.from_bytes(answer[6:8]) > 0
+
+
+def _policies_hold() -> bool:
+    """Whether what enforces NetworkPolicies says that it does."""
+    return httpx.get(f"http://127.0.0.1:{components.HEALTH_PORT}/healthz").is_success
 
 
 def _write_private(path: Path, content: str) -> None:

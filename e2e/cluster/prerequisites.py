@@ -20,6 +20,8 @@ NEEDED: Final = {
     f"{NETWORK_PLUGINS}/ptp": "containernetworking-plugins",
     "nft": "nftables",
     "conntrack": "conntrack",
+    "ipset": "ipset",
+    "iptables-restore": "iptables",
     "ip": "iproute2",
     "mount": "mount",
     "nsenter": "util-linux",

@@ -30,6 +30,15 @@ _S3: Final = Program(
     package="github.com/versity/versitygw/cmd/versitygw",
     sources=("go.mod", "go.sum"),
 )
+_NETWORK_POLICIES: Final = Program(
+    name="kube-router",
+    folder="network-policies",
+    title="what enforces NetworkPolicies",
+    command=_COMMAND,
+    time="about two minutes",
+    package="github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
+    sources=("go.mod", "go.sum"),
+)
 _PAUSE: Final = Program(
     name="pause",
     folder="pause",
@@ -55,6 +64,11 @@ def local_path() -> Path:
     return _LOCAL_PATH.path
 
 
+def network_policies() -> Path:
+    """What enforces NetworkPolicies on a node, kube-router. NoToolchain, NotBuilt: it is not there."""
+    return _NETWORK_POLICIES.path
+
+
 def s3() -> Path:
     """The S3 server, versitygw. NoToolchain, NotBuilt: it is not there."""
     return _S3.path
@@ -72,7 +86,7 @@ def build_for_images() -> tuple[Path, Path]:
 
 def build() -> list[Path]:
     """Builds all that is missing. NoToolchain, NotBuilt: something cannot be built."""
-    return [binaries.build(), _LOCAL_PATH.build(), *build_for_images()]
+    return [binaries.build(), _LOCAL_PATH.build(), _NETWORK_POLICIES.build(), *build_for_images()]
 
 
 def main() -> int:

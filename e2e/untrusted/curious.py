@@ -6,6 +6,7 @@ It writes one line of JSON to standard error: what it got, or why it did not. St
 import contextlib
 import json
 import os
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -59,6 +60,12 @@ def ask(url):
         return [error.code, error.read(200).decode("utf-8", "replace")]
 
 
+def connect(host, port):
+    """That somebody listens."""
+    socket.create_connection((host, port), 3).close()
+    return "connected"
+
+
 def processes():
     """Of every process that can be seen: its command and, where it may be read, its environment."""
     return {
@@ -89,6 +96,7 @@ def look(asked):
         "secrets": attempt(ask, secrets),
         "pods": attempt(ask, f"{api}/api/v1/pods"),
         "metadata": attempt(ask, "http://169.254.169.254/latest/meta-data/"),
+        "neighbour": attempt(connect, *asked["neighbour"]),
         "writes": {place: attempt(mark, place) for place in PLACES},
         "orders": attempt(write, ORDERS, "{}"),
         "done": attempt(write, "/inputs/done.json", asked["forged"]),

@@ -13,7 +13,9 @@ from cluster.layout import Layout
 
 MADE = Layout(Path("/disk/paritygate-cluster-0-abc"))
 PAUSE, HELPER = "paritygate.test/pause@sha256:1", "paritygate.test/base@sha256:2"
-PROGRAMS = components.Programs(Path("/bin/kubernetes"), ("/bin/kubernetes", "coredns"), Path("/bin/local-path"))
+PROGRAMS = components.Programs(
+    Path("/bin/kubernetes"), ("/bin/kubernetes", "coredns"), Path("/bin/local-path"), Path("/bin/kube-router")
+)
 FILES = config.files(MADE, PAUSE, HELPER)
 COMMANDS = components.commands(MADE, PROGRAMS, HELPER)
 
