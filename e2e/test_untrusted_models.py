@@ -1,7 +1,7 @@
 """A hostile model: loading it runs its code in `capture` and in `convert`, where it gets at nothing and forges nothing.
 
-Its pods are under the chart's NetworkPolicy, which lets them reach DNS and the object store only. On a cluster whose network
-plug-in enforces no policies that part fails, as it should.
+Its pods are under the chart's NetworkPolicy, which lets them reach DNS and the object store only. On a cluster whose
+network plug-in enforces no policies that part fails, as it should.
 """
 
 from __future__ import annotations
