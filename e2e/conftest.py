@@ -90,7 +90,7 @@ def trained(once: Any) -> Path:
 def store(cluster: Cluster, images: dict[str, Image], trained: Path, once: Any) -> Iterator[Store]:
     """An S3 server in the cluster, with all that the examples' manifests name; removed again, as ParityGate is."""
     with once("store") as session:
-        there = cluster.api.find("Namespace", stores.NAMESPACE) is not None
+        there = cluster.has(stores.NAMESPACE)
         found = stores.bring_up(cluster, images["s3"], images["base"])
         if not (session / "uploaded").exists():
             found.upload(trained)

@@ -135,6 +135,14 @@ class Cluster:
             # A test may have deleted it.
             self.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
+    def has(self, namespace: str) -> bool:
+        """Whether there is such a namespace. One that is being deleted is waited for, and then there is none."""
+        found = self.api.find("Namespace", namespace)
+        if found is not None and "deletionTimestamp" in found["metadata"]:
+            self.api.until_gone("Namespace", namespace, None, 180)
+            return False
+        return found is not None
+
     def until(self, holds: Callable[[], Any], what: str, seconds: float = 60) -> Any:
         """What `holds` says, as soon as it is true. AssertionError: it never is."""
         ends = clock.monotonic() + seconds

@@ -30,6 +30,7 @@ class Killer:
         self._cluster = cluster
         api = cluster.api
         labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+        cluster.has(NAMESPACE)
         api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
         api.until("ServiceAccount", "default", NAMESPACE, lambda _: True)
         if api.find("Pod", _NAME, NAMESPACE) is None:

@@ -68,7 +68,7 @@ class Store:
 def bring_up(cluster: Cluster, image: Image, base: Image) -> Store:
     """Starts the server, unless it is there. `base`: an image that makes folders, which are the buckets."""
     api = cluster.api
-    if api.find("Secret", _KEYS, NAMESPACE) is None:
+    if not cluster.has(NAMESPACE) or api.find("Secret", _KEYS, NAMESPACE) is None:
         for one in _objects(image, base):
             api.apply(one, force="true")
     cluster.kubectl("rollout", "status", "deployment/s3", "--timeout=90s", namespace=NAMESPACE, seconds=100)
