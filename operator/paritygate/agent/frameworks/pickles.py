@@ -23,6 +23,7 @@ _DISTRIBUTIONS = {
     "onnxruntime": "onnxruntime",
 }
 _REQUIREMENTS = "source.environment.virtualenv.requirements"
+_IN_A_CLUSTER = "in a cluster name an image that has %s in source.environment.image"
 
 
 def distribution_of(module):
@@ -40,12 +41,22 @@ def package_missing(error, what):
     if root != module and root in sys.modules:
         message = (
             "%s needs module %r, which the installed %s does not have: the file was written by another version; "
-            "state that version in %s" % (what, module, distribution_of(module), _REQUIREMENTS)
+            "state that version in %s; %s"
+            % (what, module, distribution_of(module), _REQUIREMENTS, _IN_A_CLUSTER % "it")
         )
         return AgentError("PackageMissing", message)
     message = (
         "%s needs package %r (module %r), which is not installed in the source's environment (%s); add it to %s, "
-        "e.g. - %s" % (what, distribution_of(module), module, sys.executable, _REQUIREMENTS, distribution_of(module))
+        "e.g. - %s; %s"
+        % (
+            what,
+            distribution_of(module),
+            module,
+            sys.executable,
+            _REQUIREMENTS,
+            distribution_of(module),
+            _IN_A_CLUSTER % "it",
+        )
     )
     return AgentError("PackageMissing", message)
 
@@ -65,10 +76,11 @@ def read(path):
     except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise
-        message = "%s cannot be unpickled here: %s. A pickle needs the versions that wrote it: state them in %s" % (
+        message = "%s cannot be unpickled here: %s. A pickle needs the versions that wrote it: state them in %s; %s" % (
             os.path.basename(path),
             one_line(error),
             _REQUIREMENTS,
+            _IN_A_CLUSTER % "them",
         )
         raise AgentError("ModelUnreadable", message) from error
 
