@@ -1,13 +1,12 @@
 """The operator's clock is set forward and back by an hour, again and again: it must come to the same end."""
 
-import asyncio
 import itertools
 from datetime import timedelta
 
 import pytest
 
 from faults.crew import Crew
-from faults.world import differences, in_thread, migrating, whole_migration
+from faults.world import differences, in_thread, migrating, together, whole_migration
 from paritygate import clock
 
 pytestmark = pytest.mark.timeout(600)
@@ -57,7 +56,7 @@ async def every_jump(plane):
                 await crew.rest()
             found[name] = world.normalised(namespace), jumping, crew, other, await world.told(namespace)
 
-        await asyncio.gather(one("true", (0,)), *(one(name, hours) for name, hours in JUMPS.items()))
+        await together(one("true", (0,)), *(one(name, hours) for name, hours in JUMPS.items()))
     return found
 
 

@@ -1,14 +1,12 @@
 """Every write of a migration fails once, in each way in which a write can fail: it must come to the same end."""
 
-import asyncio
-
 import aiohttp
 import pytest
 
 from faults.crew import Crew
 from faults.points import Every, labels
 from faults.proxy import CUT, HANG, KILL_AFTER, KILL_BEFORE, LOST, Fault
-from faults.world import differences, in_thread, migrating, whole_migration
+from faults.world import differences, in_thread, migrating, together, whole_migration
 from paritygate.errors import ClusterError
 from paritygate.handlers.operator import Deposed
 
@@ -75,7 +73,7 @@ async def every_way(plane):
                 await crew.rest()
             found[way] = every, world.normalised(space), crew, await world.told(space)
 
-        await asyncio.gather(*(one(way, fault) for way, fault in FAULTS.items()))
+        await together(*(one(way, fault) for way, fault in FAULTS.items()))
     return points, expected, told, found
 
 

@@ -1,6 +1,5 @@
 """`paritygate operator` as a process, which SIGKILL ends at every write of a migration: nobody is asked to clean up."""
 
-import asyncio
 import signal
 from collections import Counter
 
@@ -9,7 +8,7 @@ import pytest
 from faults.crew import Crew, ProcessCrew
 from faults.points import Every, labels
 from faults.proxy import KILL_AFTER, KILL_BEFORE
-from faults.world import differences, first_migration, in_thread, migrating
+from faults.world import differences, first_migration, in_thread, migrating, together
 from paritygate.handlers.operator import Deposed
 
 pytestmark = pytest.mark.timeout(600)
@@ -35,7 +34,7 @@ async def killed(plane, folder):
                 await crew.rest()
             found[way] = every, world.normalised(space), crew, await world.told(space)
 
-        await asyncio.gather(*(one(way, fault) for way, fault in WAYS.items()))
+        await together(*(one(way, fault) for way, fault in WAYS.items()))
     return points, expected, found
 
 

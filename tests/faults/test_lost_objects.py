@@ -7,7 +7,8 @@ import threading
 from control_plane.migrations import migration
 from control_plane.scripts import Outcome
 from faults.crew import Crew
-from faults.world import differences, in_thread, migrating, whole_migration
+from faults.proxy import Fault
+from faults.world import differences, in_thread, migrating, together, whole_migration
 
 OFTEN = 2.0
 """Seconds between listings here; in production it is minutes."""
@@ -70,7 +71,7 @@ async def lost_jobs(plane):
     async with migrating(plane) as world:
         namespace = await world.namespace()
         async with Crew(world, namespace, settings={"caps": {"activeRunsPerNamespace": 20}}) as crew:
-            await asyncio.gather(
+            await together(
                 deletes(world, namespace, "a", "Convert", "Job"),
                 deletes(world, namespace, "b", "Validate", "Job"),
                 deletes(world, namespace, "c", "Convert", "Pod"),
@@ -90,6 +91,40 @@ async def lost_jobs(plane):
 
 def test_jobs_and_pods_that_are_deleted_are_made_again_and_only_while_they_are_needed(control_plane, migrations):  # noqa: ARG001
     in_thread(lost_jobs(control_plane))
+
+
+class LateWatch:
+    """Jobs are listed for the watch only once the event is set: the operator's own listing goes before."""
+
+    def __init__(self):
+        self.begins = asyncio.Event()
+        self._listings = 0
+
+    def __call__(self, request):
+        if request.label != "GET jobs":
+            return None
+        self._listings += 1
+        return Fault(delivers=True, waits=self.begins) if self._listings == 2 else None
+
+
+async def gone_early(plane):
+    async with migrating(plane) as world:
+        namespace = await world.namespace()
+        held, late = hold(world, namespace, "churn", "Convert"), LateWatch()
+        async with Crew(world, namespace, late) as crew:
+            await world.create(migration(namespace))
+            await world.until(namespace, "it runs", lambda: running_pod(world, namespace, "churn", "Convert"))
+            doomed = job_of(world, namespace, "churn", "Convert")
+            await world.delete("Job", namespace, doomed["metadata"]["name"])
+            await world.until(namespace, "it is gone", lambda: job_of(world, namespace, "churn", "Convert") is None)
+            late.begins.set()
+            held.set()
+            await world.until_ready(namespace, "Promoted")
+            await crew.rest()
+
+
+def test_a_deletion_before_the_watch_began_is_found_soon(control_plane, migrations):  # noqa: ARG001
+    in_thread(gone_early(control_plane))
 
 
 async def hidden(plane):
@@ -131,7 +166,7 @@ async def disordered(plane, seeds):
                 await crew.rest()
                 return world.normalised(namespace)
 
-        expected, *found = await asyncio.gather(one(None), *map(one, seeds))
+        expected, *found = await together(one(None), *map(one, seeds))
         assert [differences(end, expected) for end in found] == [{}] * len(seeds)
 
 

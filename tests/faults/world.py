@@ -77,6 +77,16 @@ def in_thread(work: Coroutine[Any, Any, T]) -> T:
     return result[0]
 
 
+async def together(*stories: Coroutine[Any, Any, T]) -> list[T]:
+    """What stories come to, all at once. Where one fails the others end in good order, and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(story) for story in stories]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
 class World:
     """Namespaces of one test and all that is in them, as the API server tells it."""
 

@@ -35,6 +35,9 @@ from paritygate.handlers.resync import WATCHED, resync
 _logger = logging.getLogger(__name__)
 LEASE: Final = "paritygate-operator"
 _SHUTDOWN_SECONDS: Final = 20.0
+_SOON: Final = (5.0, 30.0)
+"""Seconds after which all is listed again, twice, once it was listed first. Watches begin later than that, on a busy
+machine much later: what was deleted in between no event tells of."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Operator:
                 await self._lease.give_up()
 
     async def _lead(self, stop: asyncio.Event) -> None:
-        await self._list()
+        await self._list(repairs=False)
         ending = asyncio.Event()
         tasks = {
             "lease": asyncio.create_task(self._lease.keep()),
@@ -141,24 +144,31 @@ class Operator:
             _logger.warning("the Lease %s cannot be renewed; it is tried again: %s", LEASE, said)
         self._trouble = said
 
-    async def _list(self) -> None:
-        """InfrastructureErrors pass: without a first listing nothing may be judged."""
+    async def _list(self, *, repairs: bool) -> None:
+        """ClusterErrors pass: without a first listing nothing may be judged.
+
+        `repairs`: whether events should have told of what is found.
+        """
         found = await resync(self._client, self._cache, self._settings.namespaces)
         for key in found.keys:
             # A manifest that nobody has looked at is what somebody did, and does not wait behind runs that go on.
             self._queue.add(key, Priority.LOW if self._cache.observed(key) else Priority.HIGH)
-        # To the first listing everything is new.
-        self._metrics.listed(clock.now(), 0 if self._listed is None else len(found.changed))
+        self._metrics.listed(clock.now(), len(found.changed) if repairs else 0)
         self._listed = clock.monotonic()
 
     async def _keep_listing(self) -> None:
+        for seconds in _SOON:
+            await self._list_after(min(seconds, self._resync), repairs=False)
         while True:
-            # Spread, so that operators of many clusters, or restarts, do not list in step.
-            await asyncio.sleep(self._resync * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
-            try:
-                await self._list()
-            except ClusterError as error:
-                _logger.warning("the listing failed and is tried again: %s", error)
+            await self._list_after(self._resync, repairs=True)
+
+    async def _list_after(self, seconds: float, *, repairs: bool) -> None:
+        # Spread, so that operators of many clusters, or restarts, do not list in step.
+        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+        try:
+            await self._list(repairs=repairs)
+        except ClusterError as error:
+            _logger.warning("the listing failed and is tried again: %s", error)
 
     async def _watch(self, ending: asyncio.Event) -> None:
         namespaces = self._settings.namespaces
