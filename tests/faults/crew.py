@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
@@ -94,6 +95,11 @@ class Crew:
         """Of all lives."""
         return [write for life in self.lives for write in life.writes]
 
+    async def until_leading(self) -> None:
+        """Returns as soon as the API server granted it the Lease."""
+        while not self._leads():  # noqa: ASYNC110 - the proxy tells nobody
+            await asyncio.sleep(0.01)
+
     async def rest(self, seconds: float = QUIET) -> None:
         """Returns once nothing was written for so long. AssertionError: writing does not end."""
         for _ in range(30):
@@ -104,6 +110,11 @@ class Crew:
             if rests and (len(self.writes), len(self.lives)) == before:
                 return
         raise AssertionError(f"{self._namespace}: still written to: {[w.label for w in self.writes[-5:]]}")
+
+    def _leads(self) -> bool:
+        granted = {HTTPStatus.OK, HTTPStatus.CREATED}
+        asked = (one for life in self.lives for one in life.requests)
+        return any(one.plural == "leases" and one.verb != "GET" and one.status in granted for one in asked)
 
     async def _keep(self) -> None:
         while not self._stop.is_set():

@@ -48,12 +48,11 @@ async def every_jump(plane):
 
         async def one(name, hours):
             namespace, jumping, ahead = await world.namespace(), Jumping(hours), Jumping((), timedelta(days=1))
-            async with (
-                Crew(world, namespace, jumping, prepare=jumping.given_to) as crew,
-                Crew(world, namespace, name="replica-2", prepare=ahead.given_to) as other,
-            ):
-                await whole_migration(world, namespace, jobs=DEADLINE)
-                await crew.rest()
+            async with Crew(world, namespace, jumping, prepare=jumping.given_to) as crew:
+                await crew.until_leading()
+                async with Crew(world, namespace, name="replica-2", prepare=ahead.given_to) as other:
+                    await whole_migration(world, namespace, jobs=DEADLINE)
+                    await crew.rest()
             found[name] = world.normalised(namespace), jumping, crew, other, await world.told(namespace)
 
         await together(one("true", (0,)), *(one(name, hours) for name, hours in JUMPS.items()))
