@@ -18,7 +18,7 @@ import yaml
 
 from control_plane.migrations import SETTINGS
 from faults.proxy import Fault, Proxy, Request
-from faults.world import World
+from faults.world import PATIENCE, World
 from paritygate.cluster.connection import Connection
 from paritygate.cluster.settings import Settings
 from paritygate.handlers.main import LOST
@@ -96,9 +96,10 @@ class Crew:
         return [write for life in self.lives for write in life.writes]
 
     async def until_leading(self) -> None:
-        """Returns as soon as the API server granted it the Lease."""
-        while not self._leads():  # noqa: ASYNC110 - the proxy tells nobody
-            await asyncio.sleep(0.01)
+        """Returns as soon as the API server granted it the Lease. TimeoutError: it does not."""
+        async with asyncio.timeout(PATIENCE):
+            while not self._leads():  # noqa: ASYNC110 - the proxy tells nobody
+                await asyncio.sleep(0.01)
 
     async def rest(self, seconds: float = QUIET) -> None:
         """Returns once nothing was written for so long. AssertionError: writing does not end."""

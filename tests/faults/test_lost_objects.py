@@ -93,6 +93,13 @@ def test_jobs_and_pods_that_are_deleted_are_made_again_and_only_while_they_are_n
     in_thread(lost_jobs(control_plane))
 
 
+async def lose_job(world, namespace):
+    """Deletes the convert Job, of which the operator is not told, and returns once it is gone."""
+    doomed = job_of(world, namespace, "churn", "Convert")
+    await world.delete("Job", namespace, doomed["metadata"]["name"])
+    await world.until(namespace, "the Job is gone", lambda: job_of(world, namespace, "churn", "Convert") is None)
+
+
 class LateWatch:
     """Jobs are listed for the watch only once the event is set: the operator's own listing goes before."""
 
@@ -114,9 +121,7 @@ async def gone_early(plane):
         async with Crew(world, namespace, late) as crew:
             await world.create(migration(namespace))
             await world.until(namespace, "it runs", lambda: running_pod(world, namespace, "churn", "Convert"))
-            doomed = job_of(world, namespace, "churn", "Convert")
-            await world.delete("Job", namespace, doomed["metadata"]["name"])
-            await world.until(namespace, "it is gone", lambda: job_of(world, namespace, "churn", "Convert") is None)
+            await lose_job(world, namespace)
             late.begins.set()
             held.set()
             await world.until_ready(namespace, "Promoted")
@@ -135,11 +140,7 @@ async def hidden(plane):
             await world.create(migration(namespace))
             await world.until(namespace, "it runs", lambda: running_pod(world, namespace, "churn", "Convert"))
             crew.proxy.flowing.clear()
-            doomed = job_of(world, namespace, "churn", "Convert")
-            await world.delete("Job", namespace, doomed["metadata"]["name"])
-            await world.until(
-                namespace, "it is gone", lambda: job_of(world, namespace, "churn", "Convert") is not doomed
-            )
+            await lose_job(world, namespace)
             crew.proxy.outdate()
             held.set()
             await world.until_ready(namespace, "Promoted")
